@@ -1,0 +1,2 @@
+// Package proxy carries a request to an upstream and its response back.
+package proxy
