@@ -1,0 +1,102 @@
+# Everything the project does with itself. `make` alone says what there is.
+#
+# Go and make are enough to begin: what else a target needs it installs itself,
+# on Debian and as root, or says in one sentence what is missing.
+
+GO       ?= go
+FUZZTIME ?= 20s
+SOAKTIME ?= 10m
+LAB_TIMEOUT ?= 20m
+
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+IMAGE    ?= vestibule:$(VERSION)
+# Further flags for the builder, such as --build-arg GOPROXY=off.
+IMAGE_FLAGS ?=
+BUILDER  ?= $(firstword $(foreach tool,buildah podman docker,$(if $(shell command -v $(tool)),$(tool))))
+
+GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# The version is stamped by the linker, so git's own stamp is not needed, and a
+# checkout owned by somebody else builds too.
+export GOFLAGS += -buildvcs=false
+
+# The Go files that are ours: not those of installed clients, nor of hidden
+# directories such as the laboratory's.
+GOFILES = $(shell find . -name node_modules -prune -o -path './.?*' -prune -o -name '*.go' -print)
+
+say = @printf '==> %s\n'
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help build demo test unit check laboratory integration lint bench fuzz soak image docs clean compiler
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the static binary bin/vestibule
+	$(say) 'building bin/vestibule $(VERSION)'
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/vestibule ./cmd/vestibule
+
+demo: ## Run a whole front door on loopback, nothing needed
+	@$(GO) run ./cmd/vestibule demo
+
+test: unit laboratory ## Run everything: checks, unit tests, laboratory (root)
+	$(say) 'everything passed'
+
+unit: check compiler ## Run formatting, vet and unit tests (no root, loopback only)
+	$(say) 'unit tests, fuzz seeds among them'
+	@if command -v gcc >/dev/null; then CGO_ENABLED=1 $(GO) test -race ./...; \
+	else echo '    without -race: it needs gcc'; CGO_ENABLED=0 $(GO) test ./...; fi
+
+check:
+	$(say) 'gofmt'
+	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $(GOFILES)); if [ -n "$$unformatted" ]; then \
+		echo "not formatted (remedy: gofmt -w FILE):"; echo "$$unformatted"; exit 1; fi
+	$(say) 'go vet'
+	@$(GO) vet ./...
+	@$(GO) vet -tags integration ./...
+
+# The race detector is written in C; Debian's compiler is enough for it.
+compiler:
+	@if ! command -v gcc >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo '==> installing gcc for the race detector'; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends gcc libc6-dev; fi
+
+laboratory:
+	@if [ "$$(id -u)" != 0 ]; then \
+		echo 'The laboratory makes network namespaces and installs Synapse, so it needs root: run "sudo make test", or "make unit" for what needs none.' >&2; \
+		exit 1; fi
+	$(say) 'laboratory: installing what is missing'
+	@integration/setup.sh
+	$(say) 'laboratory: real servers, workers and clients (up to $(LAB_TIMEOUT))'
+	@$(GO) test -tags integration -count=1 -timeout $(LAB_TIMEOUT) ./integration/...
+
+integration: laboratory ## Run the laboratory alone (root)
+
+lint: ## Run golangci-lint, pinned (the first time builds it: minutes)
+	$(say) 'golangci-lint'
+	@$(GO) run $(GOLANGCI_LINT) run --build-tags integration ./...
+
+bench: ## Run the benchmarks of routing and proxy
+	@$(GO) test -run '^$$' -bench . -benchmem ./routing/ ./proxy/
+
+fuzz: ## Run each fuzz target for FUZZTIME
+	@grep -HoE '^func Fuzz[A-Za-z0-9_]+' $(GOFILES) | sed 's/:func / /' | while read -r file target; do \
+		echo "==> $$target in $$(dirname "$$file"), $(FUZZTIME)"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null || exit 1; done
+
+soak: compiler ## Run each fuzz target for SOAKTIME, then the unit tests over and over
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(SOAKTIME)
+	$(say) 'unit tests ten times in random order'
+	@CGO_ENABLED=1 $(GO) test -race -count=10 -shuffle=on ./...
+
+image: ## Build the container image IMAGE with buildah, podman or docker
+	$(if $(BUILDER),,$(error building the image needs buildah, podman or docker (remedy: apt-get install buildah)))
+	$(say) 'building $(IMAGE) with $(BUILDER)'
+	@$(BUILDER) build --build-arg VERSION=$(VERSION) $(IMAGE_FLAGS) -t $(IMAGE) .
+
+docs: ## Write docs/configuration.md from the comments of configs
+	@$(GO) run ./docs
+
+clean: ## Remove what was built
+	@rm -rf bin
