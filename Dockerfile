@@ -7,8 +7,8 @@ ARG BUILD_IMAGE=golang:1.26-bookworm
 ARG RUN_IMAGE=gcr.io/distroless/static-debian12:nonroot
 
 FROM ${BUILD_IMAGE} AS build
-ARG GOPROXY
-ARG GOFLAGS
+ARG GOPROXY=
+ARG GOFLAGS=
 ARG VERSION=unknown
 WORKDIR /src
 COPY . .

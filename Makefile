@@ -9,10 +9,11 @@ SOAKTIME ?= 10m
 LAB_TIMEOUT ?= 20m
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-IMAGE    ?= vestibule:$(VERSION)
-# Further flags for the builder, such as --build-arg GOPROXY=off.
-IMAGE_FLAGS ?=
 BUILDER  ?= $(firstword $(foreach tool,buildah podman docker,$(if $(shell command -v $(tool)),$(tool))))
+IMAGE    ?= vestibule:$(VERSION)
+# Further flags for the builder, such as --build-arg GOPROXY=off. The format of
+# Docker is the one that knows HEALTHCHECK.
+IMAGE_FLAGS ?= $(if $(filter buildah podman,$(BUILDER)),--format docker)
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
