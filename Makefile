@@ -11,9 +11,10 @@ LAB_TIMEOUT ?= 20m
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 BUILDER  ?= $(firstword $(foreach tool,buildah podman docker,$(if $(shell command -v $(tool)),$(tool))))
 IMAGE    ?= vestibule:$(VERSION)
-# Further flags for the builder, such as --build-arg GOPROXY=off. The format of
-# Docker is the one that knows HEALTHCHECK.
-IMAGE_FLAGS ?= $(if $(filter buildah podman,$(BUILDER)),--format docker)
+# Further flags for the builder, such as --build-arg GOPROXY=off.
+IMAGE_FLAGS ?=
+# The format of Docker is the one that knows HEALTHCHECK.
+IMAGE_FORMAT := $(if $(filter buildah podman,$(BUILDER)),--format docker)
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
@@ -94,7 +95,7 @@ soak: compiler ## Run each fuzz target for SOAKTIME, then the unit tests over an
 image: ## Build the container image IMAGE with buildah, podman or docker
 	$(if $(BUILDER),,$(error building the image needs buildah, podman or docker (remedy: apt-get install buildah)))
 	$(say) 'building $(IMAGE) with $(BUILDER)'
-	@$(BUILDER) build --build-arg VERSION=$(VERSION) $(IMAGE_FLAGS) -t $(IMAGE) .
+	@$(BUILDER) build $(IMAGE_FORMAT) --build-arg VERSION=$(VERSION) $(IMAGE_FLAGS) -t $(IMAGE) .
 
 docs: ## Write docs/configuration.md from the comments of configs
 	@$(GO) run ./docs
