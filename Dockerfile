@@ -9,10 +9,10 @@ ARG RUN_IMAGE=gcr.io/distroless/static-debian12:nonroot
 FROM ${BUILD_IMAGE} AS build
 ARG GOPROXY=
 ARG GOFLAGS=
-ARG VERSION=unknown
+ARG VERSION=
 WORKDIR /src
 COPY . .
-RUN CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=${VERSION}" \
+RUN CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w -X main.release=${VERSION}" \
         -o /out/vestibule ./cmd/vestibule
 # The public roots verify https upstreams; scratch has none. The empty directory
 # becomes those the user may write to.

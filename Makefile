@@ -8,7 +8,7 @@ FUZZTIME ?= 20s
 SOAKTIME ?= 10m
 LAB_TIMEOUT ?= 20m
 
-VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 BUILDER  ?= $(firstword $(foreach tool,buildah podman docker,$(if $(shell command -v $(tool)),$(tool))))
 IMAGE    ?= vestibule:$(VERSION)
 # Further flags for the builder, such as --build-arg GOPROXY=off.
@@ -37,7 +37,7 @@ help: ## List the targets
 
 build: ## Build the static binary bin/vestibule
 	$(say) 'building bin/vestibule $(VERSION)'
-	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/vestibule ./cmd/vestibule
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.release=$(VERSION)' -o bin/vestibule ./cmd/vestibule
 
 demo: ## Run a whole front door on loopback, nothing needed
 	@$(GO) run ./cmd/vestibule demo
