@@ -38,10 +38,9 @@ var owners = map[string][]string{
 	"github.com/mholt/acmez":              {"acme"},
 	"go.uber.org/zap":                     {"acme"},
 	"gopkg.in/yaml.v3":                    {"configs", "migrate"},
-	"github.com/miekg/dns":                {"check"},
 	"github.com/prometheus/client_golang": {"proxy", "cmd"},
-	"golang.org/x/net":                    {"proxy"},
-	"golang.org/x/sys":                    {"proxy"},
+	"golang.org/x/net/http/httpguts":      {"configs", "proxy"},
+	"golang.org/x/net/idna":               {"configs"},
 }
 
 // laboratory is the directory that owners does not bind.
