@@ -1,0 +1,86 @@
+package configs
+
+import (
+	"crypto/tls"
+	"slices"
+	"strings"
+)
+
+func (c *Certificates) check(at spot) {
+	if c.Issuer != "acme" {
+		at.key("issuer").oneOf(c.Issuer, "acme", "internal", "files")
+	}
+	if c.Issuer == "files" && len(c.Files) == 0 && !at.key("files").written() {
+		at.key("files").fail("is required with issuer: files", "write [{ certificate: chain.pem, key: key.pem }]")
+	}
+	for i := range c.Files {
+		c.Files[i].check(at.key("files").index(i))
+	}
+	for i, name := range c.ExtraNames {
+		if name != "" {
+			at.key("extra_names").index(i).failIf(hostMistake(strings.TrimPrefix(name, "*.")))
+		}
+	}
+	directory := at.key("storage").key("directory")
+	if directory.written() && c.Storage.Directory == "" {
+		directory.fail("is empty", "remove the key, or name a directory")
+	}
+	c.Storage.Directory = directory.resolve(c.Storage.Directory)
+}
+
+// check reads the pair: a certificate that does not fit its key would otherwise
+// be found out at the first handshake.
+func (f *CertificateFile) check(at spot) {
+	missing := at.require("certificate")
+	if at.require("key") || missing || f.Certificate == "" || f.Key == "" {
+		return
+	}
+	f.Certificate = at.key("certificate").resolve(f.Certificate)
+	f.Key = at.key("key").resolve(f.Key)
+	chain, okChain := at.key("certificate").readFile(f.Certificate)
+	key, okKey := at.key("key").readFile(f.Key)
+	if !okChain || !okKey {
+		return
+	}
+	if _, err := tls.X509KeyPair(chain, key); err != nil {
+		at.key("certificate").fail("certificate and key do not go together: "+strings.TrimPrefix(err.Error(), "tls: "), "")
+	}
+}
+
+// CertificateNames lists the names that need a certificate, sorted, each once,
+// in lower case, IPv6 addresses without brackets.
+func (c *Config) CertificateNames() []string {
+	names := slices.Clone(c.Certificates.ExtraNames)
+	for _, site := range c.Sites {
+		names = append(names, site.certificateHosts()...)
+	}
+	for i, name := range names {
+		name, _ = cutBrackets(strings.ToLower(name))
+		names[i] = name
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
+}
+
+func (s *Site) certificateHosts() []string {
+	hosts := []string{s.Host, s.Federation.Host}
+	if s.BaseDomain.Serve || s.hasPort() {
+		hosts = append(hosts, serverHost(s.ServerName))
+	}
+	if s.MAS != nil {
+		hosts = append(hosts, s.MAS.Host)
+	}
+	for _, app := range []*WebApp{s.Element, s.Ntfy} {
+		if app != nil {
+			hosts = append(hosts, app.Host)
+		}
+	}
+	if s.Ketesa != nil {
+		hosts = append(hosts, s.Ketesa.Host)
+	}
+	for _, route := range s.Routes {
+		hosts = append(hosts, route.Hosts...)
+	}
+	return hosts
+}

@@ -1,0 +1,155 @@
+package configs
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// check reports every mistake and fills the defaults that depend on other keys.
+// What belongs to one value is checked before they are filled, what two values
+// have against each other after.
+func (c *Config) check(at spot) {
+	c.normalise()
+	c.checkSupported(at)
+	c.Entrypoints.check(at.key("entrypoints"), c)
+	c.Certificates.check(at.key("certificates"))
+	c.checkSites(at.key("sites"))
+	c.checkRest(at)
+	c.fill(at)
+	c.checkAddresses(at)
+	c.checkClaims(at.key("sites"))
+	c.checkRoutes(at.key("sites"))
+}
+
+func (c *Config) checkSites(at spot) {
+	if len(c.Sites) == 0 && (!at.written() || at.node.kind == listNode) {
+		at.fail("at least one site is required", "write sites: [{ server_name: example.com, … }]")
+	}
+	names := map[string]Place{}
+	for i, site := range c.Sites {
+		if site == nil {
+			c.Sites[i] = &Site{} // reported when it was read
+			continue
+		}
+		site.check(at.index(i))
+		if first, twice := names[site.ServerName]; twice && site.ServerName != "" {
+			at.index(i).key("server_name").fail(quote(site.ServerName)+" is already a site at "+first.String(), "keep one of them")
+			continue
+		}
+		names[site.ServerName] = at.index(i).key("server_name").place
+	}
+}
+
+func (c *Config) checkRest(at spot) {
+	if c.Fallback != nil {
+		c.Fallback.check(at.key("fallback"))
+	}
+	if control := at.key("control"); control.written() {
+		control.failIf(socketPathMistake(c.Control))
+	}
+	at.key("trusted_proxies").believesAll(c.TrustedProxies)
+	c.Timeouts.check(at.key("timeouts"))
+	if head := at.key("limits").key("head"); head.written() && (c.Limits.Head < 4<<10 || c.Limits.Head > 16<<20) {
+		head.fail(quote(c.Limits.Head.String())+" is out of range", "write a size from 4KiB to 16MiB")
+	}
+	if c.Engine != "own" {
+		at.key("engine").oneOf(c.Engine, "standard")
+	}
+	at.key("logging").key("level").oneOf(c.Logging.Level, "debug", "info", "warn", "error")
+	at.key("logging").key("addresses").oneOf(c.Logging.Addresses, "full", "masked")
+}
+
+func (t *Timeouts) check(at spot) {
+	for _, timeout := range []struct {
+		key   string
+		value Duration
+		most  time.Duration
+	}{
+		{"head", t.Head, 10 * time.Minute},
+		{"idle", t.Idle, 24 * time.Hour},
+		{"connect", t.Connect, 10 * time.Minute},
+		{"response", t.Response, 24 * time.Hour},
+		{"sync_margin", t.SyncMargin, time.Hour},
+		{"initial_sync", t.InitialSync, 24 * time.Hour},
+		{"federation", t.Federation, 24 * time.Hour},
+		{"grace", t.Grace, time.Hour},
+	} {
+		at.key(timeout.key).atMost(timeout.value, timeout.most)
+	}
+}
+
+// atMost reports a duration that can only be a slip of the keyboard.
+func (s spot) atMost(value Duration, most time.Duration) {
+	if s.written() && value.Std() > most {
+		s.fail(fmt.Sprintf("%s is too long", value), fmt.Sprintf("write at most %s", Duration(most)))
+	}
+}
+
+// believesAll warns of a list of proxies that holds everybody: any client could
+// then claim any address, an administrator's among them.
+func (s spot) believesAll(prefixes []netip.Prefix) {
+	for i, prefix := range prefixes {
+		if prefix.IsValid() && prefix.Bits() == 0 {
+			s.index(i).warn(quote(prefix.String())+" believes the X-Forwarded-For of everybody", "name the proxies alone")
+		}
+	}
+}
+
+// normalise writes hosts in lower case (RFC 4343) and paths without a trailing
+// slash, so that all that follows compares them as they are.
+func (c *Config) normalise() {
+	for _, role := range c.Entrypoints.all() {
+		lower(&role.entrypoint.DefaultSite)
+	}
+	for i := range c.Certificates.ExtraNames {
+		lower(&c.Certificates.ExtraNames[i])
+	}
+	for _, site := range c.Sites {
+		if site != nil {
+			site.normalise()
+		}
+	}
+}
+
+func (s *Site) normalise() {
+	lower(&s.ServerName)
+	lower(&s.Host)
+	lower(&s.Federation.Host)
+	if s.MAS != nil {
+		lower(&s.MAS.Host)
+		trimSlash(&s.MAS.Path)
+	}
+	for _, app := range []*WebApp{s.Element, s.Ntfy} {
+		if app != nil {
+			lower(&app.Host)
+			trimSlash(&app.Path)
+		}
+	}
+	if s.Ketesa != nil {
+		lower(&s.Ketesa.Host)
+		trimSlash(&s.Ketesa.Path)
+	}
+	if s.ElementCall != nil {
+		trimSlash(&s.ElementCall.JWTPath)
+		trimSlash(&s.ElementCall.SFUPath)
+	}
+	for i := range s.Routes {
+		route := &s.Routes[i]
+		trimSlash(&route.PathPrefix)
+		trimSlash(&route.AddPrefix)
+		for j := range route.Hosts {
+			lower(&route.Hosts[j])
+		}
+	}
+}
+
+func lower(text *string) { *text = strings.ToLower(*text) }
+
+// trimSlash drops one slash at the end; "/" alone stays.
+func trimSlash(path *string) {
+	if len(*path) > 1 {
+		*path = strings.TrimSuffix(*path, "/")
+	}
+}

@@ -1,0 +1,101 @@
+package configs
+
+import (
+	"maps"
+	"slices"
+)
+
+// claim is a path on a host that something answers. A (host, path) belongs to
+// one of them, else which one answers would depend on the order in a file.
+type claim struct {
+	host, path string
+	at         spot
+	site       int
+	synapse    bool // one site's Synapse may claim the same several times
+}
+
+func (c claim) meets(other claim) bool {
+	return c.host == other.host && c.path == other.path && !(c.synapse && other.synapse && c.site == other.site)
+}
+
+// checkClaims reports what is claimed twice, naming both places.
+func (c *Config) checkClaims(at spot) {
+	var claims []claim
+	for i, site := range c.Sites {
+		claims = append(claims, site.claims(at.index(i), i)...)
+	}
+	reported := map[string]bool{} // a claim of several paths is reported once
+	for i, later := range claims {
+		if later.host == "" || later.path == "" || reported[later.at.path] {
+			continue
+		}
+		earlier := slices.IndexFunc(claims[:i], later.meets)
+		if earlier < 0 {
+			continue
+		}
+		reported[later.at.path] = true
+		other := claims[earlier]
+		later.at.fail(later.host+later.path+" is already claimed by "+other.at.path+" at "+other.at.place.String(),
+			"give one of them another host or path")
+	}
+	c.checkReserved(claims)
+}
+
+// checkReserved reports a component under a path that belongs to Synapse or to
+// the delegation on every host of theirs.
+func (c *Config) checkReserved(claims []claim) {
+	for _, claim := range claims {
+		if claim.synapse {
+			continue
+		}
+		for _, prefix := range []string{"/_matrix", "/_synapse", "/.well-known"} {
+			if under(claim.path, prefix) {
+				claim.at.key("path").fail(quote(claim.path)+" lies under "+prefix+", which is Matrix's own", "choose another path")
+			}
+		}
+	}
+}
+
+// claims lists what a site answers besides the operator's routes.
+func (s *Site) claims(at spot, site int) []claim {
+	var claims []claim
+	add := func(at spot, host string, synapse bool, paths ...string) {
+		for _, path := range paths {
+			claims = append(claims, claim{host: host, path: path, at: at, site: site, synapse: synapse})
+		}
+	}
+	add(at.key("host"), s.Host, true, "/", "/_matrix")
+	if s.BaseDomain.Serve {
+		add(at.key("base_domain"), serverHost(s.ServerName), true, "/", "/_matrix")
+	} else {
+		add(at.key("server_name"), serverHost(s.ServerName), true, "/_matrix")
+	}
+	add(at.key("federation").key("host"), s.Federation.Host, true, "/_matrix")
+	if s.MAS != nil {
+		add(at.key("mas"), s.MAS.Host, false, s.MAS.Path)
+	}
+	if s.Element != nil {
+		add(at.key("element"), s.Element.Host, false, s.Element.Path)
+	}
+	if s.Ketesa != nil {
+		add(at.key("ketesa"), s.Ketesa.Host, false, s.Ketesa.Path)
+	}
+	if s.ElementCall != nil {
+		add(at.key("element_call").key("jwt_path"), s.Host, false, s.ElementCall.JWTPath)
+		add(at.key("element_call").key("sfu_path"), s.Host, false, s.ElementCall.SFUPath)
+	}
+	if s.Ntfy != nil {
+		add(at.key("ntfy"), s.Ntfy.Host, false, s.Ntfy.Path)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Bridges)) {
+		add(at.key("bridges").key(name), s.Host, false, "/bridges/"+name)
+	}
+	return claims
+}
+
+// owner gives the site whose Synapse has the host, -1 when it is nobody's.
+func (c *Config) owner(host string) int {
+	return slices.IndexFunc(c.Sites, func(s *Site) bool {
+		return host != "" && (s.Host == host || s.Federation.Host == host || serverHost(s.ServerName) == host)
+	})
+}

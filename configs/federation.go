@@ -1,0 +1,45 @@
+package configs
+
+// decodeFrom reads "all", "none" or a list of server names.
+func (p *FederationPolicy) decodeFrom(at spot) {
+	*p = FederationPolicy{}
+	if at.node.kind == listNode {
+		p.Servers = make([]string, 0, len(at.node.items))
+		for i := range at.node.items {
+			item := at.index(i)
+			name, ok := item.text()
+			if !ok {
+				item.fail("expected a server name", "")
+			}
+			p.Servers = append(p.Servers, name)
+		}
+		return
+	}
+	switch word, _ := at.text(); word {
+	case "all":
+		p.All = true
+	case "none":
+	default:
+		at.fail("expected all, none or a list of server names", "")
+		p.All = true
+	}
+}
+
+func (f *Federation) check(at spot) {
+	if f.Host != "" {
+		at.key("host").failIf(hostMistake(f.Host))
+	}
+	at.key("port").inRange(f.Port, 1, 65535)
+	if with := at.key("with"); with.written() && !f.With.All {
+		with.fail("federation with only some servers is not supported yet", "write all, and let Synapse's federation_domain_whitelist decide")
+	}
+	switch f.Delegation {
+	case "srv":
+		at.key("delegation").fail("srv is not supported yet", "write well_known or none")
+	default:
+		at.key("delegation").oneOf(f.Delegation, "well_known", "none")
+	}
+	if f.OpenID != "auto" {
+		at.key("openid").fail(quote(f.OpenID)+" is not supported yet", "write auto, or remove the key")
+	}
+}

@@ -1,0 +1,249 @@
+package configs
+
+import (
+	"net/http"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+func (r *Route) check(at spot) {
+	if at.node.kind != mappingNode {
+		return
+	}
+	if !at.require("name") && r.Name != "" && !namePattern.MatchString(r.Name) {
+		at.key("name").fail(quote(r.Name)+" cannot be a metric label", "use the letters a to z, digits, hyphens and underscores")
+	}
+	for i, host := range r.Hosts {
+		if host != "" {
+			at.key("hosts").index(i).failIf(hostMistake(host))
+		}
+	}
+	for i, word := range r.Entrypoints {
+		at.key("entrypoints").index(i).oneOf(word, "https", "federation", "internal")
+	}
+	r.checkMethods(at.key("methods"))
+	r.checkMatch(at)
+	r.checkRewrite(at)
+	r.checkAction(at)
+	checkHeaders(at.key("request_headers"))
+	checkHeaders(at.key("response_headers"))
+	at.key("basic_auth_file").unsupported("close the route with allow")
+}
+
+// checkMethods requires methods as they are sent; they are case-sensitive
+// (RFC 9110, section 9.1).
+func (r *Route) checkMethods(at spot) {
+	for i, method := range r.Methods {
+		switch {
+		case !httpguts.ValidHeaderFieldName(method): // a token, as methods are
+			at.index(i).fail(quote(method)+" is not a method", `write it as "GET"`)
+		case method != strings.ToUpper(method):
+			at.index(i).fail(quote(method)+" is not in upper case", "write "+quote(strings.ToUpper(method)))
+		}
+	}
+}
+
+// exactlyOne reports keys of which one is needed and not more.
+func exactlyOne(at spot, names ...string) {
+	var written []string
+	for _, name := range names {
+		if at.key(name).written() {
+			written = append(written, name)
+		}
+	}
+	switch {
+	case len(written) == 0:
+		at.fail("matches or answers nothing: "+enumerate(names)+" is required", "")
+	case len(written) > 1:
+		at.key(written[1]).fail("goes not together with "+written[0], "keep one of "+enumerate(names))
+	}
+}
+
+func (r *Route) checkMatch(at spot) {
+	exactlyOne(at, "path", "path_prefix", "path_regexp")
+	if r.Path != "" {
+		at.key("path").checkOpen(r.Path, pathMistake)
+	}
+	if r.PathPrefix != "" {
+		at.key("path_prefix").checkOpen(r.PathPrefix, prefixMistake)
+	}
+	if r.PathRegexp != "" {
+		at.key("path_regexp").checkRegexp(r.PathRegexp)
+	}
+	for _, name := range []string{"path", "path_prefix", "path_regexp"} {
+		if key := at.key(name); key.written() {
+			at.require(name)
+		}
+	}
+}
+
+// checkOpen reports a malformed path, or one that stays closed.
+func (s spot) checkOpen(path string, mistake func(string) (string, string)) {
+	if message, hint := mistake(path); message != "" {
+		s.fail(message, hint)
+		return
+	}
+	if closed := closedBy(path); closed != "" {
+		s.fail(quote(path)+" lies under "+closed+", which no route can open", closedRemedy(closed))
+	}
+}
+
+func closedRemedy(closed string) string {
+	if closed == "/_synapse/admin" {
+		return "list who may use it under admins"
+	}
+	return "reach it on Synapse's own address"
+}
+
+// checkRegexp compiles a pattern (RE2, as package regexp has it); the whole raw
+// path must match.
+func (s spot) checkRegexp(pattern string) {
+	if _, err := regexp.Compile(pattern); err != nil {
+		hint := ""
+		if parseError := new(syntax.Error); strings.Contains(pattern, "(?") && asSyntaxError(err, parseError) {
+			hint = "lookaheads and backreferences do not exist here"
+		}
+		s.fail(strings.TrimPrefix(err.Error(), "error parsing regexp: "), hint)
+		return
+	}
+	if closed := closedBy(literalPrefix(pattern)); closed != "" {
+		s.fail(quote(pattern)+" lies under "+closed+", which no route can open", closedRemedy(closed))
+	}
+}
+
+// asSyntaxError tells an error of Perl syntax that RE2 lacks.
+func asSyntaxError(err error, into *syntax.Error) bool {
+	parsed, ok := err.(*syntax.Error)
+	if ok {
+		*into = *parsed
+	}
+	return ok && into.Code == syntax.ErrInvalidPerlOp
+}
+
+// literalPrefix is what every path that matches begins with. The anchor is
+// implied and hides it from package regexp.
+func literalPrefix(pattern string) string {
+	compiled, err := regexp.Compile(strings.TrimPrefix(pattern, "^"))
+	if err != nil {
+		return ""
+	}
+	prefix, _ := compiled.LiteralPrefix()
+	return prefix
+}
+
+func (r *Route) checkRewrite(at spot) {
+	if r.StripPrefix && !at.key("path_prefix").written() {
+		at.key("strip_prefix").fail("needs path_prefix", "remove it, or write path_prefix")
+	}
+	if r.AddPrefix != "" {
+		at.key("add_prefix").checkOpen(r.AddPrefix, prefixMistake)
+	}
+	if r.ReplacePath == "" {
+		return
+	}
+	at.key("replace_path").checkOpen(r.ReplacePath, pathMistake)
+	for _, name := range []string{"strip_prefix", "add_prefix"} {
+		if key := at.key(name); key.written() && (name != "strip_prefix" || r.StripPrefix) {
+			key.fail("goes not together with replace_path", "keep one of them")
+		}
+	}
+}
+
+var redirectStatuses = []int{
+	http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
+	http.StatusTemporaryRedirect, http.StatusPermanentRedirect,
+}
+
+func (r *Route) checkAction(at spot) {
+	upstreams, redirect, status := at.key("upstreams"), at.key("redirect"), at.key("status")
+	switch {
+	case redirect.written():
+		exactlyOne(at, "redirect", "upstreams")
+		r.checkRedirect(redirect, status)
+	default:
+		exactlyOne(at, "upstreams", "redirect", "status")
+		r.checkStatus(status)
+	}
+	if upstreams.written() && len(r.Upstreams) == 0 && upstreams.node.kind == listNode {
+		upstreams.fail("names no process", "")
+	}
+	checkUpstreams(upstreams, r.Upstreams)
+	if upstreams.written() {
+		return
+	}
+	for _, name := range []string{"strip_prefix", "add_prefix", "replace_path", "request_headers"} {
+		if key := at.key(name); key.written() {
+			key.fail("has no effect without upstreams", "remove it")
+		}
+	}
+}
+
+func (r *Route) checkRedirect(redirect, status spot) {
+	switch {
+	case r.Redirect == "":
+		redirect.failIf("is empty", "write a URL or a path")
+	case strings.HasPrefix(r.Redirect, "/") && !strings.HasPrefix(r.Redirect, "//"):
+		if strings.ContainsFunc(r.Redirect, func(c rune) bool { return c <= ' ' || c > '~' || c == '\\' }) {
+			redirect.fail(quote(r.Redirect)+" holds a character that must be percent-encoded", "")
+		}
+	default:
+		redirect.failIf(urlMistake(r.Redirect))
+	}
+	if status.written() && !slices.Contains(redirectStatuses, r.Status) {
+		status.fail(status.node.value+" is not a redirect", "write 301, 302, 303, 307 or 308")
+	}
+}
+
+// checkStatus checks an answer of our own: a final one, and no redirect to
+// nowhere.
+func (r *Route) checkStatus(status spot) {
+	switch {
+	case !status.written():
+	case r.Status >= 300 && r.Status < 400:
+		status.fail(status.node.value+" needs redirect", "write redirect, or another status")
+	default:
+		status.inRange(r.Status, 200, 599)
+	}
+}
+
+// managedHeaders belong to the connection or to the client's identity, which
+// are vestibule's to tell (RFC 9110, sections 7.2 and 7.6.1; RFC 7239).
+var managedHeaders = []string{
+	"Connection", "Content-Length", "Forwarded", "Host", "Keep-Alive", "TE", "Trailer",
+	"Transfer-Encoding", "Upgrade", "X-Real-Ip",
+}
+
+var managedHeaderPrefixes = []string{"Proxy-", "X-Forwarded-"}
+
+func isManagedHeader(name string) bool {
+	name = http.CanonicalHeaderKey(name)
+	return slices.ContainsFunc(managedHeaders, func(h string) bool { return strings.EqualFold(h, name) }) ||
+		slices.ContainsFunc(managedHeaderPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+}
+
+func checkHeaders(at spot) {
+	if at.node == nil || at.node.kind != mappingNode {
+		return
+	}
+	first := map[string]Place{}
+	for _, f := range at.node.fields {
+		key := at.key(f.key)
+		name := strings.ToLower(f.key)
+		place, twice := first[name]
+		first[name] = f.place
+		switch {
+		case !httpguts.ValidHeaderFieldName(f.key):
+			key.fail(quote(f.key)+" is not a header name", "")
+		case isManagedHeader(f.key):
+			key.fail(quote(f.key)+" is set by vestibule", "remove it")
+		case twice:
+			key.fail("is written twice, first at "+place.String(), "keep one of them")
+		case f.value.kind == scalarNode && !httpguts.ValidHeaderFieldValue(f.value.value):
+			key.fail("the value holds a line break or another control character", "write it on one line")
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package configs
+
+import (
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Site gives the site of that server name, whatever its case; nil when there is
+// none.
+func (c *Config) Site(serverName string) *Site {
+	for _, site := range c.Sites {
+		if site != nil && strings.EqualFold(site.ServerName, serverName) {
+			return site
+		}
+	}
+	return nil
+}
+
+// hasPort tells whether the server name ends with a port. Other servers then
+// connect to it directly, without a look at .well-known (Matrix v1.16,
+// server-server API, "Resolving server names", step 2).
+func (s *Site) hasPort() bool {
+	_, _, found := splitPort(s.ServerName)
+	return found
+}
+
+func (s *Site) check(at spot) {
+	s.checkNames(at)
+	s.BaseDomain.check(at.key("base_domain"), serverHost(s.ServerName))
+	if at.key("synapse").written() {
+		s.Synapse.check(at.key("synapse"))
+	} else {
+		at.key("synapse").fail("is required", "write synapse: { main: \"http://matrix-synapse:8008\" }")
+	}
+	checkAddresses(at.key("internal").key("addresses"), s.Internal.Addresses)
+	s.checkComponents(at)
+	s.Federation.check(at.key("federation"))
+	s.checkBridges(at.key("bridges"))
+	s.WellKnown.check(at.key("well_known"))
+	for i := range s.Routes {
+		s.Routes[i].check(at.key("routes").index(i))
+	}
+}
+
+func (s *Site) checkNames(at spot) {
+	if at.require("server_name") || s.ServerName == "" {
+		return
+	}
+	name := at.key("server_name")
+	name.failIf(serverNameMistake(s.ServerName))
+	if s.hasPort() && s.Federation.Delegation != "none" {
+		name.fail("has a port: other servers connect to "+s.ServerName+" itself and never read its .well-known",
+			"write federation: { delegation: none }, or a name without port")
+	}
+	if s.Host != "" {
+		at.key("host").failIf(hostMistake(s.Host))
+	}
+}
+
+func (s *Site) checkComponents(at spot) {
+	if s.MAS != nil {
+		checkPublished(at.key("mas"), s.MAS.Host, s.MAS.Path, s.MAS.Upstream)
+	}
+	if s.Element != nil {
+		checkPublished(at.key("element"), s.Element.Host, s.Element.Path, s.Element.Upstream)
+	}
+	if s.Ketesa != nil {
+		checkPublished(at.key("ketesa"), s.Ketesa.Host, s.Ketesa.Path, s.Ketesa.Upstream)
+	}
+	if s.Ntfy != nil {
+		checkPublished(at.key("ntfy"), s.Ntfy.Host, s.Ntfy.Path, s.Ntfy.Upstream)
+	}
+	if s.ElementCall != nil {
+		s.ElementCall.check(at.key("element_call"))
+	}
+}
+
+// checkPublished checks what stands under a host and a path.
+func checkPublished(at spot, host, path string, upstream *Upstream) {
+	if host != "" {
+		at.key("host").failIf(hostMistake(host))
+	}
+	if path != "" {
+		at.key("path").failIf(prefixMistake(path))
+	}
+	if at.node.kind == mappingNode && !at.require("upstream") && upstream != nil {
+		upstream.check(at.key("upstream"))
+	}
+}
+
+func (e *ElementCall) check(at spot) {
+	if at.node.kind != mappingNode {
+		return
+	}
+	if !at.require("jwt") && e.JWT != nil {
+		e.JWT.check(at.key("jwt"))
+	}
+	if !at.require("sfu") && e.SFU != nil {
+		e.SFU.check(at.key("sfu"))
+	}
+	at.key("jwt_path").failIf(prefixMistake(e.JWTPath))
+	at.key("sfu_path").failIf(prefixMistake(e.SFUPath))
+}
+
+var namePattern = regexp.MustCompile(`^[a-z0-9_-]+$`)
+
+func (s *Site) checkBridges(at spot) {
+	for _, name := range slices.Sorted(maps.Keys(s.Bridges)) {
+		if !namePattern.MatchString(name) {
+			at.key(name).fail(quote(name)+" cannot be part of a path", "use the letters a to z, digits, hyphens and underscores")
+		}
+		upstream := s.Bridges[name]
+		upstream.check(at.key(name))
+		s.Bridges[name] = upstream
+	}
+}
+
+func (b *BaseDomain) check(at spot, host string) {
+	redirect, upstream := at.key("redirect"), at.key("upstream")
+	if redirect.written() && upstream.written() {
+		upstream.fail("goes not together with redirect", "keep one of them")
+	}
+	for _, key := range []spot{redirect, upstream} {
+		if key.written() && !b.Serve {
+			key.fail("has no effect without serve: true", "write serve: true when the DNS of the base domain points here")
+		}
+	}
+	if b.Redirect != "" {
+		redirect.failIf(redirectMistake(b.Redirect, host))
+	}
+	if b.Upstream != nil {
+		b.Upstream.check(upstream)
+	}
+}
+
+// redirectMistake says what is wrong with where the base domain redirects to.
+func redirectMistake(target, from string) (message, hint string) {
+	if message, hint = urlMistake(target); message != "" {
+		return message, hint
+	}
+	if parsed, err := url.Parse(target); err == nil && from != "" && strings.EqualFold(parsed.Hostname(), from) {
+		return quote(target) + " leads back to " + from, "redirect to another host"
+	}
+	return "", ""
+}
+
+// urlMistake says what is wrong with a URL that a browser or a client is given.
+func urlMistake(text string) (message, hint string) {
+	parsed, err := url.Parse(text)
+	switch {
+	case !strings.Contains(text, "://"):
+		return quote(text) + " has no scheme", "write " + quote("https://"+strings.TrimLeft(text, "/"))
+	case err != nil:
+		return quote(text) + " is not a URL", ""
+	case parsed.Scheme != "https" && parsed.Scheme != "http":
+		return "the scheme " + quote(parsed.Scheme) + " is not one of https, http", ""
+	case parsed.User != nil:
+		return "the URL holds a user name or a password", "remove it: everybody can read this URL"
+	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return quote(text) + " holds a character that must be percent-encoded", ""
+	}
+	if _, err := url.Parse("//" + parsed.Host); err != nil || parsed.Hostname() == "" {
+		return quote(text) + " has no host", ""
+	}
+	return authorityMistake(parsed.Host)
+}

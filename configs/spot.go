@@ -1,0 +1,143 @@
+package configs
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// spot is a value's path in the configuration, what is written there, and
+// where problems with it are reported.
+type spot struct {
+	path     string
+	node     *node // nil when nothing is written there
+	place    Place // the value's, or that of the nearest one around it
+	problems *Problems
+}
+
+// key goes to the value under a key.
+func (s spot) key(name string) spot {
+	next := spot{path: joined(s.path, name), place: s.place, problems: s.problems}
+	if f := s.node.field(name); f != nil {
+		next.node, next.place = f.value, f.value.place
+	}
+	return next
+}
+
+// index goes to an item of a list.
+func (s spot) index(i int) spot {
+	next := spot{path: indexed(s.path, i), place: s.place, problems: s.problems}
+	if s.node != nil && i < len(s.node.items) {
+		next.node = s.node.items[i]
+		next.place = next.node.place
+	}
+	return next
+}
+
+// written tells whether the file says something there.
+func (s spot) written() bool { return s.node != nil }
+
+// fail reports a mistake at the spot.
+func (s spot) fail(message, hint string) { s.report(Problem{Message: message, Hint: hint}) }
+
+// warn reports something that deserves attention but works.
+func (s spot) warn(message, hint string) {
+	s.report(Problem{Message: message, Hint: hint, Warning: true})
+}
+
+func (s spot) report(p Problem) {
+	p.Place, p.Key = s.place, s.path
+	*s.problems = append(*s.problems, p)
+}
+
+// failIf reports a mistake unless its message is empty.
+func (s spot) failIf(message, hint string) {
+	if message != "" {
+		s.fail(message, hint)
+	}
+}
+
+// require reports that a key is missing or empty, and tells so.
+func (s spot) require(name string) (missing bool) {
+	key := s.key(name)
+	switch {
+	case !key.written():
+		s.key(name).fail("is required", "")
+		return true
+	case key.node.kind == scalarNode && key.node.value == "" && !key.node.isNull():
+		key.fail("is empty", "")
+		return true
+	}
+	return false
+}
+
+// inRange reports a number out of bounds.
+func (s spot) inRange(value, lowest, highest int) {
+	if s.written() && (value < lowest || value > highest) {
+		s.fail(fmt.Sprintf("%s is out of range", s.node.value), fmt.Sprintf("write a number from %d to %d", lowest, highest))
+	}
+}
+
+// oneOf reports a word that is not among those known.
+func (s spot) oneOf(value string, words ...string) {
+	for _, word := range words {
+		if value == word {
+			return
+		}
+	}
+	hint := "write " + enumerate(words)
+	if meant := nearest(value, words); meant != "" {
+		hint = "did you mean " + quote(meant) + "?"
+	}
+	s.fail(quote(value)+" is not known", hint)
+}
+
+// scalar gives the text of a single value, quoted or not.
+func (s spot) scalar() (string, bool) {
+	if s.node.kind != scalarNode || s.node.isNull() {
+		return "", false
+	}
+	return s.node.value, true
+}
+
+// text gives a value that YAML takes for text.
+func (s spot) text() (string, bool) {
+	if s.node.kind != scalarNode || (s.node.tag != "!!str" && s.node.tag != "!!timestamp") {
+		return "", false
+	}
+	return s.node.value, true
+}
+
+// resolve makes a path relative to the file that names it, whatever the working
+// directory.
+func (s spot) resolve(path string) string {
+	if path == "" || filepath.IsAbs(path) || !s.written() {
+		return path
+	}
+	return filepath.Join(filepath.Dir(s.node.place.File), path)
+}
+
+// readFile gives a file's content. One that is missing or closed to us is a
+// warning: validate runs on other machines and as other users than serve.
+func (s spot) readFile(path string) ([]byte, bool) {
+	data, err := os.ReadFile(path)
+	if err == nil {
+		return data, true
+	}
+	missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)
+	s.report(Problem{Message: reason(err), Warning: missing, missingFile: missing})
+	return nil, false
+}
+
+// checkRoots reports a file that holds no certificate of an authority.
+func (s spot) checkRoots(path string) {
+	if data, ok := s.readFile(path); ok && !x509.NewCertPool().AppendCertsFromPEM(data) {
+		s.fail(quote(path)+" holds no certificate", "give a file with PEM certificates")
+	}
+}
+
+func quote(text string) string { return strconv.Quote(text) }

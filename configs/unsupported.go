@@ -1,0 +1,46 @@
+package configs
+
+// unsupported refuses a key that this version knows and cannot honour yet. It
+// is refused rather than ignored: who writes a limit relies on it.
+func (s spot) unsupported(hint string) {
+	if s.written() {
+		s.fail("not supported yet", hint)
+	}
+}
+
+// checkSupported refuses what is laid out and does not work yet.
+func (c *Config) checkSupported(at spot) {
+	certificates := at.key("certificates")
+	certificates.key("acme").unsupported("write issuer: internal or issuer: files, and remove acme")
+	certificates.key("export").unsupported("remove it; certificates.files can be read by both programs")
+	c.checkIssuer(at)
+
+	at.key("tcp").unsupported("remove it")
+	at.key("timeouts").key("stall").unsupported("remove it")
+	at.key("limits").key("endpoints").unsupported("remove it")
+	for _, role := range c.Entrypoints.all() {
+		if role.entrypoint.ProxyProtocol {
+			at.key("entrypoints").key(role.name).key("proxy_protocol").unsupported("write false, or remove it")
+		}
+	}
+	if c.Engine == "own" {
+		at.key("engine").unsupported("write standard, or remove it")
+	}
+}
+
+// checkIssuer refuses the issuer acme, written or by default.
+func (c *Config) checkIssuer(at spot) {
+	issuer := at.key("certificates").key("issuer")
+	if c.Certificates.Issuer != "acme" || at.key("certificates").key("acme").written() {
+		return
+	}
+	const remedy = "write issuer: internal or issuer: files"
+	if issuer.written() {
+		issuer.fail(`"acme" is not supported yet`, remedy)
+		return
+	}
+	if !at.key("certificates").written() {
+		issuer.place = at.key("sites").place
+	}
+	issuer.fail(`"acme", the default, is not supported yet`, remedy)
+}
