@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -12,8 +13,10 @@ import (
 // laboratory is everything that runs while the tests do.
 type laboratory struct {
 	*progress
-	directory string // of databases, sockets, keys; short, outside the checkout
-	logs      string // of every process
+	directory string         // of databases, sockets, keys; short, outside the checkout
+	logs      string         // of every process
+	roots     *x509.CertPool // the front door's CA alone
+	vestibule *vestibule
 	synapse   *synapse
 	stops     []func() error // in the order of starting
 }
@@ -21,7 +24,9 @@ type laboratory struct {
 // lab is the laboratory of this run; TestMain makes it.
 var lab *laboratory
 
-// startLaboratory starts everything in directory. On an error what has started
+// startLaboratory starts everything in directory, the front door before Synapse:
+// a process of Synapse that asks for a well-known too early remembers for an
+// hour that there is none. On an error what has started
 // is still there: stop ends it.
 func startLaboratory(directory string) (*laboratory, error) {
 	l := &laboratory{progress: newProgress(), directory: directory, logs: filepath.Join(directory, "log")}
@@ -34,6 +39,22 @@ func startLaboratory(directory string) (*laboratory, error) {
 	}
 	l.stops = append(l.stops, names.stop)
 
+	l.step("building vestibule")
+	binary, err := buildVestibule(directory)
+	if err != nil {
+		return l, err
+	}
+	l.step("starting vestibule")
+	door := frontDoor{name: "vestibule", address: frontDoorAddress, admin: "127.0.0.1:9180"}
+	if l.vestibule, err = startVestibule(binary, directory, l.logs, door); l.vestibule != nil {
+		l.stops = append(l.stops, l.vestibule.stop)
+	}
+	if err != nil {
+		return l, err
+	}
+	if l.roots, err = l.vestibule.roots(); err != nil {
+		return l, err
+	}
 	l.step("starting PostgreSQL and Redis")
 	db, err := startPostgres(directory, l.logs)
 	if db != nil {
