@@ -1,0 +1,26 @@
+package acme
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// canonical is the form names are compared in: lower case, without the root's
+// dot; addresses as Go prints them, without brackets or zone.
+func canonical(name string) string {
+	name = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(name), "."))
+	if address, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
+		return address.Unmap().WithZone("").String()
+	}
+	return name
+}
+
+// wildcard is the wildcard that a certificate for the name may hold instead: one
+// star for its first label (RFC 9525, section 6.3). It is "" for a single label.
+func wildcard(name string) string {
+	_, rest, found := strings.Cut(name, ".")
+	if !found {
+		return ""
+	}
+	return "*." + rest
+}

@@ -1,0 +1,133 @@
+package acme
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestMain plays a whole process with another user's rights when it is asked to.
+func TestMain(m *testing.M) {
+	if directory := os.Getenv("ACME_TEST_STORAGE"); directory != "" {
+		opened, err := New(internalConfig(directory), slog.New(slog.DiscardHandler))
+		if err != nil {
+			fmt.Print(err)
+			os.Exit(3)
+		}
+		opened.Close()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// nobody is a user id without any rights.
+const nobody = 65534
+
+// open runs New as a user that modes apply to, which they do not to root, and
+// returns its error.
+func open(t *testing.T, program, directory string) string {
+	t.Helper()
+	command := exec.Command(program)
+	command.Env = append(os.Environ(), "ACME_TEST_STORAGE="+directory)
+	if os.Getuid() == 0 {
+		command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	out, err := command.CombinedOutput()
+	if err != nil && command.ProcessState.ExitCode() != 3 {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
+}
+
+// reachable is a directory that every user can enter, with a copy of the test
+// program in it.
+func reachable(t *testing.T) (directory, program string) {
+	t.Helper()
+	directory, err := os.MkdirTemp("", "vestibule-storage")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(directory) })
+	program = filepath.Join(directory, "program")
+	if err := os.Chmod(directory, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer source.Close()
+	target, err := os.OpenFile(program, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(target, source); err != nil {
+		t.Fatal(err)
+	}
+	if err := target.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return directory, program
+}
+
+func TestStorageWithoutRights(t *testing.T) {
+	t.Parallel()
+	directory, program := reachable(t)
+	for name, mode := range map[string]os.FileMode{"unwritable": 0o500, "unreadable": 0o300, "closed": 0} {
+		storage := filepath.Join(directory, name)
+		own(t, storage, mode)
+		problem := open(t, program, storage)
+		if !strings.HasPrefix(problem, "certificates.storage.directory: using "+storage) ||
+			!strings.Contains(problem, "permission denied") || !strings.Contains(problem, "(hint: vestibule runs as user ") {
+			t.Errorf("%s: %q", name, problem)
+		}
+	}
+
+	// What an earlier run of another user left behind.
+	storage := filepath.Join(directory, "mixed")
+	own(t, storage, 0o700)
+	own(t, filepath.Join(storage, "certificates"), 0)
+	if problem := open(t, program, storage); !strings.Contains(problem, filepath.Join(storage, "certificates")) {
+		t.Errorf("mixed: %q", problem)
+	}
+
+	storage = filepath.Join(directory, "good")
+	own(t, storage, 0o700)
+	if problem := open(t, program, storage); problem != "" {
+		t.Errorf("good: %q", problem)
+	}
+}
+
+// own makes a directory of the user that open runs as.
+func own(t *testing.T, directory string, mode os.FileMode) {
+	t.Helper()
+	if err := os.Mkdir(directory, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if os.Getuid() == 0 {
+		if err := os.Chown(directory, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(directory, mode); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Chmod(directory, 0o700) })
+}
+
+func TestStorageIsAFile(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "file")
+	write(t, name, nil)
+	_, err := New(internalConfig(name), slog.New(slog.DiscardHandler))
+	want := "certificates.storage.directory: using " + name + ": mkdir " + name + ": not a directory (hint: name a directory)"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v", err)
+	}
+}
