@@ -57,7 +57,7 @@ func openAuthority(storage certmagic.Storage, life time.Duration, log *slog.Logg
 	if err := storage.Lock(ctx, authorityLock); err != nil {
 		return nil, fmt.Errorf("locking the internal CA's root: %w", err)
 	}
-	defer storage.Unlock(context.WithoutCancel(ctx), authorityLock)
+	defer unlock(storage, authorityLock, log)
 	a, err := loadAuthority(ctx, storage)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

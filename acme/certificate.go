@@ -76,7 +76,7 @@ func (m *Manager) describe(name string, held *holdings) Certificate {
 
 func (m *Manager) describeManaged(k *keeper) Certificate {
 	c := Certificate{Name: k.name, Issuer: m.issuer, State: Obtaining}
-	err, next := k.last()
+	next, err := k.last()
 	if err != nil {
 		c.State, c.Error, c.NextAttempt = Failed, err.Error(), next
 	}

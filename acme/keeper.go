@@ -89,10 +89,10 @@ func (k *keeper) note(err error, next time.Time) {
 
 // last is the error of the last attempt and the time of the next; both are zero
 // while the first one is under way.
-func (k *keeper) last() (error, time.Time) {
+func (k *keeper) last() (next time.Time, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.err, k.at
+	return k.at, k.err
 }
 
 // keep makes one attempt at having a good certificate in memory. certmagic
@@ -157,7 +157,7 @@ func (k *keeper) discardTorn() bool {
 	if err := m.storage.Lock(k.ctx, lock); err != nil {
 		return false
 	}
-	defer m.storage.Unlock(context.WithoutCancel(k.ctx), lock)
+	defer unlock(m.storage, lock, m.log)
 	if !k.torn() {
 		return false
 	}

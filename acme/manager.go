@@ -193,20 +193,11 @@ func (m *Manager) Manage(ctx context.Context, names []string) {
 	m.reconcile(m.current.Load().files)
 }
 
-// Update takes over a changed list of files and a changed default site. On an
-// error everything stays as it was. Another issuer or storage directory needs a
-// restart, and is an error that says so.
+// Update takes over a changed list of files and a changed default site; the
+// issuer and its storage are those of New until the process ends. On an error
+// everything stays as it was.
 func (m *Manager) Update(cfg *configs.Config) error {
-	certificates := cfg.Certificates
-	if certificates.Issuer != m.issuer {
-		return fmt.Errorf("certificates.issuer: cannot change from %s to %s while running (hint: restart vestibule)",
-			m.issuer, certificates.Issuer)
-	}
-	if m.issuer != issuerFiles && certificates.Storage.Directory != m.directory {
-		return fmt.Errorf("certificates.storage.directory: cannot change from %s to %s while running (hint: restart vestibule)",
-			m.directory, certificates.Storage.Directory)
-	}
-	files, err := loadFiles(certificates.Files, m.log)
+	files, err := loadFiles(cfg.Certificates.Files, m.log)
 	if err != nil {
 		return err
 	}

@@ -2,12 +2,16 @@ package acme
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/caddyserver/certmagic"
 )
 
 // openStorage makes sure that certificates can be kept in a directory, which is
@@ -82,6 +86,14 @@ func remedy(directory string, err error) string {
 		return "name a directory"
 	}
 	return ""
+}
+
+// unlock gives a lock of the storage back. What is left behind when that fails
+// is taken over by the next process to want it, ten seconds later.
+func unlock(storage certmagic.Storage, lock string, log *slog.Logger) {
+	if err := storage.Unlock(context.Background(), lock); err != nil {
+		log.Warn("lock not released", "lock", lock, "error", err)
+	}
 }
 
 // exportRoot keeps the root certificate where operators and demos find it. It
