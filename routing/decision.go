@@ -49,7 +49,7 @@ const (
 // KeyKind says what a stickiness key is made of.
 type KeyKind uint8
 
-// The kinds of keys, research and sources in docs/routing.md.
+// The kinds of keys; docs/routing.md says which endpoints use them and why.
 const (
 	NoKey     KeyKind = iota
 	KeyUser           // a localpart (syt_ token) or a whole user id from the path
@@ -75,10 +75,12 @@ type Decision struct {
 	Class configs.Class
 	// Pool answers when Action is Proxy, else nil.
 	Pool *Pool
+	// Spare can answer as well when all of Pool is down; nil where nobody else can.
+	Spare *Pool
 	// Key chooses within the pool; Key.Kind is NoKey when the choice is by load.
 	Key Key
-	// Status and Errcode are for Refuse; Status and Location for Redirect, which
-	// is complete but for the query: proxy appends nothing to it.
+	// Status and Errcode are for Refuse; Status and Location for Redirect.
+	// Location is complete, query and all.
 	Status   int
 	Errcode  string
 	Location string
@@ -102,6 +104,9 @@ type Rule struct {
 	Place configs.Place
 	// Pattern as written, for explain.
 	Pattern string
+	// Remote is true where the answer waits for other homeservers (federation,
+	// joins), so that it gets their time.
+	Remote bool
 	// Rewrite is what happens to the target on its way; the zero value forwards
 	// it byte for byte.
 	Rewrite Rewrite
@@ -116,18 +121,12 @@ type Rule struct {
 // HeaderField is a header to set, or to remove when Value is empty.
 type HeaderField struct{ Name, Value string }
 
-// Rewrite changes a target's path; the query is never touched.
-type Rewrite struct {
-	Strip   string // removed from the front of the raw path; it matched by segments
-	Add     string // put in front
-	Replace string // stands for the whole path
-}
-
 // Pool is the upstreams that can stand in for one another.
 type Pool struct {
 	// Index is its position in Table.Pools.
 	Index int
-	// Name is "<server_name>/<class>", or "fallback".
+	// Name is "<server_name>/<class>", or "fallback". It is not unique: the main
+	// process's client and federation listeners are two pools of one name.
 	Name  string
 	Site  string
 	Class configs.Class

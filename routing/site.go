@@ -1,0 +1,91 @@
+package routing
+
+import "vestibule/configs"
+
+// site is what a homeserver's hosts share: its pools, and who answers each row
+// of the catalogue there.
+type site struct {
+	config     *configs.Site
+	name       string
+	pools      map[configs.Class]*Pool // of the workers
+	main       *Pool
+	federation *Pool // the main process's federation listener; may be main
+	answers    []answer
+	admins     *gate   // before Ketesa
+	adminAPI   *gate   // before /_synapse/admin and MAS's admin API
+	compat     []claim // what MAS answers in place of Synapse
+}
+
+// answer is who answers a row, by whether the request is about a room id.
+type answer struct{ plain, room choice }
+
+type choice struct {
+	pool, spare *Pool
+	byRoom      bool // the class room was chosen, which sticks to the room id
+}
+
+// answer finds who answers a row of the catalogue.
+func (s *site) answer(r *row) answer {
+	return answer{plain: s.choose(r, false), room: s.choose(r, true)}
+}
+
+// choose takes the first class that has processes. The spare is the next one
+// that can stand in for it; in the end that is the main process.
+func (s *site) choose(r *row, isRoom bool) choice {
+	var c choice
+	for _, p := range r.classes {
+		pool := s.pools[p.class]
+		if pool == nil || p.ifRoom && !isRoom {
+			continue
+		}
+		if c.pool != nil {
+			c.spare = pool
+			return c
+		}
+		c.pool, c.byRoom = pool, p.ifRoom
+		if p.alone {
+			return c
+		}
+	}
+	main := s.main
+	if r.area == areaFederation {
+		main = s.federation
+	}
+	if c.pool == nil {
+		c.pool = main
+	} else {
+		c.spare = main
+	}
+	return c
+}
+
+// decide is the decision for a request that fits a row of the catalogue.
+func (s *site) decide(f *form, r *Request, t *target, d *Decision, tr *trace) {
+	isRoom := f.room >= 0 && isRoomID(segmentAt(t.path, f.room))
+	answer := &s.answers[f.row.index]
+	c := &answer.plain
+	if isRoom {
+		c = &answer.room
+	}
+	if tr != nil {
+		s.traceClasses(f.row, isRoom, tr)
+	}
+	d.Action, d.Rule = Proxy, &f.row.rule
+	d.Endpoint, d.Class = f.row.endpoint, c.pool.Class
+	d.Pool, d.Spare = c.pool, c.spare
+	d.setKey(f, c.byRoom, r, t)
+}
+
+// traceClasses tells which classes of a row were passed over, and why.
+func (s *site) traceClasses(r *row, isRoom bool, tr *trace) {
+	for _, p := range r.classes {
+		switch {
+		case p.ifRoom && !isRoom:
+			tr.lost(&r.rule, p.class, "not about a room id")
+		case s.pools[p.class] != nil:
+			return
+		case p.class != configs.ClassMain:
+			tr.lost(&r.rule, p.class, "no process configured for class "+string(p.class))
+		}
+	}
+}
