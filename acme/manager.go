@@ -156,22 +156,22 @@ func (m *Manager) openIssuer() error {
 // standard input.
 func (m *Manager) newConfig(logger *zap.Logger) *certmagic.Config {
 	return certmagic.New(m.cache, certmagic.Config{
-		Issuers:        []certmagic.Issuer{m.authority},
-		Storage:        m.storage,
-		Logger:         logger,
-		OnEvent:        m.onEvent,
-		ShouldEmitFunc: func(event string) bool { return event == eventObtained },
-		DisableARI:     true, // an ACME extension
-		OCSP:           certmagic.OCSPConfig{DisableStapling: true},
+		Issuers:    []certmagic.Issuer{m.authority},
+		Storage:    m.storage,
+		Logger:     logger,
+		OnEvent:    m.onEvent,
+		DisableARI: true, // an ACME extension
+		OCSP:       certmagic.OCSPConfig{DisableStapling: true},
 	})
 }
 
-const eventObtained = "cert_obtained"
-
-// onEvent says what certmagic did; its own messages are for debugging.
-func (m *Manager) onEvent(ctx context.Context, _ string, data map[string]any) error {
-	m.log.InfoContext(ctx, "certificate obtained",
-		"name", data["identifier"], "issuer", data["issuer"], "renewal", data["renewal"])
+// onEvent says what certmagic did; its own messages are for debugging. An error
+// would stop it.
+func (m *Manager) onEvent(ctx context.Context, event string, data map[string]any) error {
+	if event == "cert_obtained" {
+		m.log.InfoContext(ctx, "certificate obtained",
+			"name", data["identifier"], "issuer", data["issuer"], "renewal", data["renewal"])
+	}
 	return nil
 }
 

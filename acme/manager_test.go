@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -259,6 +260,40 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
+// What an operator reads of a name: that it was obtained, once.
+func TestLog(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	m, err := newManager(internalConfig(t.TempDir()), slog.New(slog.NewTextHandler(&out, nil)), brisk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manage(t, m, "log.example.com")
+	m.Close()
+	_, line, _ := strings.Cut(out.String(), " ")
+	want := "level=INFO msg=\"certificate obtained\" name=log.example.com issuer=internal renewal=false\n"
+	if line != want {
+		t.Errorf("got  %swant %s", out.String(), want)
+	}
+}
+
+// Without a certificate for the default name, unknown names are refused; and a
+// name that cannot stand in a certificate says so.
+func TestNoDefault(t *testing.T) {
+	t.Parallel()
+	m := newTestManager(t, internalConfig(t.TempDir()), brisk)
+	manage(t, m, "localhost")
+	server := serve(t, m.GetCertificate)
+	server.refused(t, "example.edu")
+	server.refused(t, "")
+	server.given(t, m.Root(), "localhost", "localhost")
+
+	m.Manage(t.Context(), []string{"localhost", "example.com/path"})
+	eventually(t, "the mistake is told", func() bool {
+		return strings.Contains(find(m, "example.com/path").Error, "neither a host name nor an address")
+	})
+}
+
 // TestRenewal keeps shaking hands while certificates of six seconds come and go.
 func TestRenewal(t *testing.T) {
 	t.Parallel()
@@ -294,6 +329,36 @@ func TestRenewal(t *testing.T) {
 	if seen() < 3 {
 		t.Errorf("saw %d certificates, want 3", seen())
 	}
+}
+
+// A renewal that storage prevents is told while the certificate is still good,
+// and made up for as soon as storage is back, before the certificate ends.
+func TestRenewalFails(t *testing.T) {
+	t.Parallel()
+	life := 9 * time.Second
+	directory := t.TempDir()
+	m := newTestManager(t, internalConfig(directory),
+		pace{life: life, check: life / 25, poll: time.Second, retry: 100 * time.Millisecond, retryMax: time.Second})
+	manage(t, m, "fails.example.com")
+	first := find(m, "fails.example.com").Serial
+	stored := filepath.Join(directory, "certificates", "internal", "fails.example.com")
+	if err := os.RemoveAll(stored); err != nil {
+		t.Fatal(err)
+	}
+	write(t, stored, nil) // where a directory should be
+	eventually(t, "the failure is told", func() bool { return find(m, "fails.example.com").Error != "" })
+	if c := find(m, "fails.example.com"); c.State != Valid || c.Serial != first || time.Until(c.NextAttempt) > time.Second {
+		t.Errorf("%+v", c)
+	}
+	if err := os.Remove(stored); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is renewed", func() bool { return find(m, "fails.example.com").Serial != first })
+	eventually(t, "all is well", func() bool { return find(m, "fails.example.com").Error == "" })
+	if n := len(m.cache.AllMatchingCertificates("fails.example.com")); n != 1 {
+		t.Errorf("%d certificates are held for one name", n)
+	}
+	serve(t, m.GetCertificate).given(t, m.Root(), "fails.example.com", "fails.example.com")
 }
 
 // Two processes that share a directory share the root and the certificates.

@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -38,11 +39,11 @@ func open(t *testing.T, program, directory string) string {
 	if os.Getuid() == 0 {
 		command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	}
-	out, err := command.CombinedOutput()
+	problem, err := command.Output()
 	if err != nil && command.ProcessState.ExitCode() != 3 {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatal(err)
 	}
-	return string(out)
+	return string(problem)
 }
 
 // reachable is a directory that every user can enter, with a copy of the test
@@ -119,6 +120,20 @@ func own(t *testing.T, directory string, mode os.FileMode) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.Chmod(directory, 0o700) })
+}
+
+func TestRemedies(t *testing.T) {
+	for cause, want := range map[error]string{
+		syscall.EROFS:         " (hint: mount it read-write)",
+		syscall.ENOSPC:        " (hint: free some space on its disk)",
+		syscall.EDQUOT:        " (hint: free some space on its disk)",
+		errors.New("strange"): "",
+	} {
+		err := storageProblem("/data", &os.PathError{Op: "write", Path: "/data/a", Err: cause})
+		if got := err.Error(); got != "certificates.storage.directory: using /data: write /data/a: "+cause.Error()+want {
+			t.Error(got)
+		}
+	}
 }
 
 func TestStorageIsAFile(t *testing.T) {
