@@ -25,7 +25,7 @@ func (a Address) Network() (network, address string) {
 func (a Address) mistake() (message, hint string) {
 	text := string(a)
 	if strings.HasPrefix(text, "fd:") {
-		return quote(text) + ": sockets of systemd are not supported yet", `write an address such as ":443"`
+		return "not supported yet", `write an address such as ":443"`
 	}
 	if path, ok := strings.CutPrefix(text, "unix:"); ok {
 		return socketPathMistake(path)

@@ -24,7 +24,7 @@ func (c *Config) check(at spot) {
 }
 
 func (c *Config) checkSites(at spot) {
-	if len(c.Sites) == 0 && (!at.written() || at.node.kind == listNode) {
+	if len(c.Sites) == 0 {
 		at.fail("at least one site is required", "write sites: [{ server_name: example.com, … }]")
 	}
 	names := map[string]Place{}

@@ -10,7 +10,7 @@ import (
 type claim struct {
 	host, path string
 	at         spot
-	site       int
+	site       string
 	synapse    bool // one site's Synapse may claim the same several times
 }
 
@@ -22,7 +22,7 @@ func (c claim) meets(other claim) bool {
 func (c *Config) checkClaims(at spot) {
 	var claims []claim
 	for i, site := range c.Sites {
-		claims = append(claims, site.claims(at.index(i), i)...)
+		claims = append(claims, site.claims(at.index(i))...)
 	}
 	reported := map[string]bool{} // a claim of several paths is reported once
 	for i, later := range claims {
@@ -57,11 +57,11 @@ func (c *Config) checkReserved(claims []claim) {
 }
 
 // claims lists what a site answers besides the operator's routes.
-func (s *Site) claims(at spot, site int) []claim {
+func (s *Site) claims(at spot) []claim {
 	var claims []claim
 	add := func(at spot, host string, synapse bool, paths ...string) {
 		for _, path := range paths {
-			claims = append(claims, claim{host: host, path: path, at: at, site: site, synapse: synapse})
+			claims = append(claims, claim{host: host, path: path, at: at, site: s.ServerName, synapse: synapse})
 		}
 	}
 	add(at.key("host"), s.Host, true, "/", "/_matrix")
@@ -70,7 +70,9 @@ func (s *Site) claims(at spot, site int) []claim {
 	} else {
 		add(at.key("server_name"), serverHost(s.ServerName), true, "/_matrix")
 	}
-	add(at.key("federation").key("host"), s.Federation.Host, true, "/_matrix")
+	if s.Federation.Host != s.Host {
+		add(at.key("federation").key("host"), s.Federation.Host, true, "/_matrix")
+	}
 	if s.MAS != nil {
 		add(at.key("mas"), s.MAS.Host, false, s.MAS.Path)
 	}

@@ -26,7 +26,7 @@ func decodeStruct(at spot, into any) {
 		place.Set(reflect.ValueOf(at.node.place))
 	}
 	if at.node.kind != mappingNode {
-		at.fail("expected a mapping, got "+at.node.kind.String(), mappingHint(at.node, v.Type()))
+		at.reject("expected a mapping, got "+at.node.kind.String(), mappingHint(at.node, v.Type()))
 		return
 	}
 	for _, f := range at.node.fields {
@@ -64,6 +64,7 @@ func unknownKey(at spot, f *field, t reflect.Type) {
 	keys := keysOf(t)
 	switch meant := nearest(f.key, keys); {
 	case meant != "":
+		at.node.misspelt = append(at.node.misspelt, meant)
 		key.fail("unknown key", "did you mean "+quote(meant)+"?")
 	case len(keys) == 0:
 		key.fail("unknown key", "this mapping has no keys")
@@ -83,7 +84,7 @@ func mappingHint(n *node, t reflect.Type) string {
 // decode reads a value of any type a configuration holds.
 func decode(at spot, v reflect.Value) {
 	if at.node.isNull() {
-		at.fail("has no value", "give it one or remove the key")
+		at.reject("has no value", "give it one or remove the key")
 		return
 	}
 	if d, ok := v.Addr().Interface().(decodable); ok {
@@ -114,7 +115,7 @@ func decode(at spot, v reflect.Value) {
 
 func decodeList(at spot, v reflect.Value) {
 	if at.node.kind != listNode {
-		at.fail("expected a list, got "+at.node.kind.String(), listHint(at.node))
+		at.reject("expected a list, got "+at.node.kind.String(), listHint(at.node))
 		return
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(at.node.items), len(at.node.items)))
@@ -132,7 +133,7 @@ func listHint(n *node) string {
 
 func decodeMap(at spot, v reflect.Value) {
 	if at.node.kind != mappingNode {
-		at.fail("expected a mapping, got "+at.node.kind.String(), "")
+		at.reject("expected a mapping, got "+at.node.kind.String(), "")
 		return
 	}
 	v.Set(reflect.MakeMap(v.Type()))
@@ -155,13 +156,14 @@ func decodeScalar(at spot, v reflect.Value) {
 	case reflect.String:
 		text, ok := at.text()
 		if !ok {
-			at.fail("expected text", textHint(at.node))
+			at.reject("expected text", textHint(at.node))
+			return
 		}
 		v.SetString(text)
 	case reflect.Bool:
 		text, ok := at.scalar()
 		if !ok || at.node.tag != "!!bool" {
-			at.fail("expected true or false", boolHint(text))
+			at.reject("expected true or false", boolHint(text))
 			return
 		}
 		v.SetBool(strings.EqualFold(text, "true"))
@@ -169,7 +171,7 @@ func decodeScalar(at spot, v reflect.Value) {
 		text, ok := at.scalar()
 		number, err := strconv.Atoi(text)
 		if !ok || at.node.tag != "!!int" || err != nil {
-			at.fail("expected a whole number", "")
+			at.reject("expected a whole number", "")
 			return
 		}
 		v.SetInt(int64(number))
@@ -198,7 +200,7 @@ func boolHint(text string) string {
 func decodePrefix(at spot) netip.Prefix {
 	text, ok := at.text()
 	if !ok {
-		at.fail("expected an address", `write "192.0.2.0/28" or "192.0.2.1"`)
+		at.reject("expected an address", `write "192.0.2.0/28" or "192.0.2.1"`)
 		return netip.Prefix{}
 	}
 	if address, err := netip.ParseAddr(text); err == nil && address.Zone() == "" {
@@ -210,9 +212,9 @@ func decodePrefix(at spot) netip.Prefix {
 	case err != nil:
 		at.fail(quote(text)+" is not an address or a network", `write "192.0.2.0/28" or "192.0.2.1"`)
 	case prefix.Addr().Is4In6():
-		at.fail(quote(text)+" is an IPv4 network in IPv6 notation", "write it as IPv4")
+		at.reject(quote(text)+" is an IPv4 network in IPv6 notation", "write it as IPv4")
 	case prefix != prefix.Masked():
-		at.fail(quote(text)+" names an address inside the network", "write "+quote(prefix.Masked().String()))
+		at.reject(quote(text)+" names an address inside the network", "write "+quote(prefix.Masked().String()))
 	}
 	return prefix.Masked()
 }
@@ -247,12 +249,12 @@ func plainScalar(at spot) any {
 		if number, err := strconv.ParseInt(text, 10, 64); err == nil {
 			return number
 		}
-		at.fail(quote(text)+" is not a number JSON can hold", "write it in decimal, or with quotes as text")
+		at.reject(quote(text)+" is not a number JSON can hold", "write it in decimal, or with quotes as text")
 	case "!!float":
 		if number, err := strconv.ParseFloat(text, 64); err == nil && !math.IsNaN(number) && !math.IsInf(number, 0) {
 			return number
 		}
-		at.fail(quote(text)+" is not a number JSON can hold", "write it in decimal, or with quotes as text")
+		at.reject(quote(text)+" is not a number JSON can hold", "write it in decimal, or with quotes as text")
 	}
 	return text
 }

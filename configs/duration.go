@@ -26,19 +26,19 @@ func (d Duration) String() string {
 func (d *Duration) decodeFrom(at spot) {
 	text, ok := at.scalar()
 	if !ok {
-		at.fail("expected a duration", `write "10s"`)
+		at.reject("expected a duration", `write "10s"`)
 		return
 	}
 	if number, err := strconv.ParseFloat(text, 64); err == nil && number != 0 {
-		at.fail(quote(text)+" has no unit", "write "+quote(text+"s"))
+		at.reject(quote(text)+" has no unit", "write "+quote(text+"s"))
 		return
 	}
 	value, err := time.ParseDuration(text)
 	switch {
 	case err != nil:
-		at.fail(quote(text)+" is not a duration", `write it as "10s", "3m" or "1h30m"`)
+		at.reject(quote(text)+" is not a duration", `write it as "10s", "3m" or "1h30m"`)
 	case value < 0:
-		at.fail(quote(text)+" is negative", "")
+		at.reject(quote(text)+" is negative", "")
 	default:
 		*d = Duration(value)
 	}

@@ -13,11 +13,6 @@ func (e *Entrypoints) all() []role {
 	return []role{{"http", &e.HTTP}, {"https", &e.HTTPS}, {"federation", &e.Federation}, {"admin", &e.Admin}}
 }
 
-// served gives the entrypoints whose requests are routed to sites.
-func (e *Entrypoints) served() []role {
-	return []role{{"https", &e.HTTPS}, {"federation", &e.Federation}}
-}
-
 func (e *Entrypoints) check(at spot, c *Config) {
 	for _, role := range e.all() {
 		routed := role.name == "https" || role.name == "federation"
@@ -51,9 +46,6 @@ func (e *Entrypoint) check(at spot, routed bool, c *Config) {
 
 func checkAddresses(at spot, addresses []Address) {
 	for i, address := range addresses {
-		if address == "" && at.index(i).node.tag != "!!str" {
-			continue // reported when it was read
-		}
 		at.index(i).failIf(address.mistake())
 	}
 }

@@ -9,7 +9,7 @@ func (p *FederationPolicy) decodeFrom(at spot) {
 			item := at.index(i)
 			name, ok := item.text()
 			if !ok {
-				item.fail("expected a server name", "")
+				item.reject("expected a server name", "")
 			}
 			p.Servers = append(p.Servers, name)
 		}
@@ -20,7 +20,7 @@ func (p *FederationPolicy) decodeFrom(at spot) {
 		p.All = true
 	case "none":
 	default:
-		at.fail("expected all, none or a list of server names", "")
+		at.reject("expected all, none or a list of server names", "")
 		p.All = true
 	}
 }
@@ -31,15 +31,15 @@ func (f *Federation) check(at spot) {
 	}
 	at.key("port").inRange(f.Port, 1, 65535)
 	if with := at.key("with"); with.written() && !f.With.All {
-		with.fail("federation with only some servers is not supported yet", "write all, and let Synapse's federation_domain_whitelist decide")
+		with.fail("not supported yet", "write all, and let Synapse's federation_domain_whitelist decide")
 	}
 	switch f.Delegation {
 	case "srv":
-		at.key("delegation").fail("srv is not supported yet", "write well_known or none")
+		at.key("delegation").unsupported("write well_known or none")
 	default:
 		at.key("delegation").oneOf(f.Delegation, "well_known", "none")
 	}
 	if f.OpenID != "auto" {
-		at.key("openid").fail(quote(f.OpenID)+" is not supported yet", "write auto, or remove the key")
+		at.key("openid").unsupported("write auto, or remove the key")
 	}
 }

@@ -30,6 +30,9 @@ type node struct {
 	value  string // of a scalar
 	fields []*field
 	items  []*node
+
+	bad      bool     // reported as something it cannot be
+	misspelt []string // keys that an unknown key was probably meant to be
 }
 
 type nodeKind uint8
@@ -162,7 +165,7 @@ func (p *parser) syntaxError(data []byte, err error) {
 		line, _ = strconv.Atoi(match[1])
 		text = text[len(match[0]):]
 	}
-	if tab, column := tabIndent(data); tab > 0 {
+	if tab, column := tabIndent(data); tab > 0 && max(tab-line, line-tab) <= 1 {
 		p.fail(tab, column, "a tab indents this line", "indent with spaces")
 		return
 	}

@@ -11,9 +11,6 @@ import (
 )
 
 func (r *Route) check(at spot) {
-	if at.node.kind != mappingNode {
-		return
-	}
 	if !at.require("name") && r.Name != "" && !namePattern.MatchString(r.Name) {
 		at.key("name").fail(quote(r.Name)+" cannot be a metric label", "use the letters a to z, digits, hyphens and underscores")
 	}
@@ -47,8 +44,9 @@ func (r *Route) checkMethods(at spot) {
 	}
 }
 
-// exactlyOne reports keys of which one is needed and not more.
-func exactlyOne(at spot, names ...string) {
+// exactlyOne reports keys of which one is needed and not more; without tells
+// what the lack of them means.
+func exactlyOne(at spot, without string, names ...string) {
 	var written []string
 	for _, name := range names {
 		if at.key(name).written() {
@@ -57,14 +55,14 @@ func exactlyOne(at spot, names ...string) {
 	}
 	switch {
 	case len(written) == 0:
-		at.fail("matches or answers nothing: "+enumerate(names)+" is required", "")
+		at.fail(without+": "+enumerate(names)+" is required", "")
 	case len(written) > 1:
-		at.key(written[1]).fail("goes not together with "+written[0], "keep one of "+enumerate(names))
+		at.key(written[1]).fail("cannot go together with "+written[0], "keep one of "+enumerate(names))
 	}
 }
 
 func (r *Route) checkMatch(at spot) {
-	exactlyOne(at, "path", "path_prefix", "path_regexp")
+	exactlyOne(at, "matches nothing", "path", "path_prefix", "path_regexp")
 	if r.Path != "" {
 		at.key("path").checkOpen(r.Path, pathMistake)
 	}
@@ -148,7 +146,7 @@ func (r *Route) checkRewrite(at spot) {
 	at.key("replace_path").checkOpen(r.ReplacePath, pathMistake)
 	for _, name := range []string{"strip_prefix", "add_prefix"} {
 		if key := at.key(name); key.written() && (name != "strip_prefix" || r.StripPrefix) {
-			key.fail("goes not together with replace_path", "keep one of them")
+			key.fail("cannot go together with replace_path", "keep one of them")
 		}
 	}
 }
@@ -162,13 +160,13 @@ func (r *Route) checkAction(at spot) {
 	upstreams, redirect, status := at.key("upstreams"), at.key("redirect"), at.key("status")
 	switch {
 	case redirect.written():
-		exactlyOne(at, "redirect", "upstreams")
+		exactlyOne(at, "", "redirect", "upstreams")
 		r.checkRedirect(redirect, status)
 	default:
-		exactlyOne(at, "upstreams", "redirect", "status")
+		exactlyOne(at, "answers nothing", "upstreams", "redirect", "status")
 		r.checkStatus(status)
 	}
-	if upstreams.written() && len(r.Upstreams) == 0 && upstreams.node.kind == listNode {
+	if upstreams.written() && len(r.Upstreams) == 0 {
 		upstreams.fail("names no process", "")
 	}
 	checkUpstreams(upstreams, r.Upstreams)

@@ -28,6 +28,9 @@ func (c *Config) checkRoutes(at spot) {
 				names[route.Name] = route.at.key("name").place
 			}
 			c.checkRouteHosts(route)
+			if slices.Contains(route.Entrypoints, "internal") && len(site.Internal.Addresses) == 0 {
+				route.at.key("entrypoints").fail("the site has no internal entrypoint", "write internal: { addresses: [\":8008\"] } in the site, or remove internal here")
+			}
 		}
 	}
 	for i, later := range routes {

@@ -33,7 +33,7 @@ func (s *Site) check(at spot) {
 	if at.key("synapse").written() {
 		s.Synapse.check(at.key("synapse"))
 	} else {
-		at.key("synapse").fail("is required", "write synapse: { main: \"http://matrix-synapse:8008\" }")
+		at.key("synapse").fail("is required", `write { main: "http://matrix-synapse:8008" }`)
 	}
 	checkAddresses(at.key("internal").key("addresses"), s.Internal.Addresses)
 	s.checkComponents(at)
@@ -50,8 +50,9 @@ func (s *Site) checkNames(at spot) {
 		return
 	}
 	name := at.key("server_name")
-	name.failIf(serverNameMistake(s.ServerName))
-	if s.hasPort() && s.Federation.Delegation != "none" {
+	if message, hint := serverNameMistake(s.ServerName); message != "" {
+		name.reject(message, hint)
+	} else if s.hasPort() && s.Federation.Delegation != "none" {
 		name.fail("has a port: other servers connect to "+s.ServerName+" itself and never read its .well-known",
 			"write federation: { delegation: none }, or a name without port")
 	}
@@ -86,15 +87,12 @@ func checkPublished(at spot, host, path string, upstream *Upstream) {
 	if path != "" {
 		at.key("path").failIf(prefixMistake(path))
 	}
-	if at.node.kind == mappingNode && !at.require("upstream") && upstream != nil {
+	if !at.require("upstream") && upstream != nil {
 		upstream.check(at.key("upstream"))
 	}
 }
 
 func (e *ElementCall) check(at spot) {
-	if at.node.kind != mappingNode {
-		return
-	}
 	if !at.require("jwt") && e.JWT != nil {
 		e.JWT.check(at.key("jwt"))
 	}
@@ -121,7 +119,7 @@ func (s *Site) checkBridges(at spot) {
 func (b *BaseDomain) check(at spot, host string) {
 	redirect, upstream := at.key("redirect"), at.key("upstream")
 	if redirect.written() && upstream.written() {
-		upstream.fail("goes not together with redirect", "keep one of them")
+		upstream.fail("cannot go together with redirect", "keep one of them")
 	}
 	for _, key := range []spot{redirect, upstream} {
 		if key.written() && !b.Serve {

@@ -46,12 +46,12 @@ func parseSize(text string) (Size, error) {
 func (s *Size) decodeFrom(at spot) {
 	text, ok := at.scalar()
 	if !ok {
-		at.fail("expected a size", `write "64KiB"`)
+		at.reject("expected a size", `write "64KiB"`)
 		return
 	}
 	size, err := parseSize(text)
 	if err != nil {
-		at.fail(quote(text)+" is "+err.Error(), `write it as "64KiB", "50MiB" or "2GiB"`)
+		at.reject(quote(text)+" is "+err.Error(), `write it as "64KiB", "50MiB" or "2GiB"`)
 		return
 	}
 	*s = size

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 )
 
@@ -17,11 +18,16 @@ type spot struct {
 	node     *node // nil when nothing is written there
 	place    Place // the value's, or that of the nearest one around it
 	problems *Problems
+
+	reported bool // what is said here or around it has a mistake already
 }
 
 // key goes to the value under a key.
 func (s spot) key(name string) spot {
-	next := spot{path: joined(s.path, name), place: s.place, problems: s.problems}
+	next := spot{path: joined(s.path, name), place: s.place, problems: s.problems, reported: s.failed()}
+	if s.node != nil && slices.Contains(s.node.misspelt, name) {
+		next.reported = true
+	}
 	if f := s.node.field(name); f != nil {
 		next.node, next.place = f.value, f.value.place
 	}
@@ -30,7 +36,7 @@ func (s spot) key(name string) spot {
 
 // index goes to an item of a list.
 func (s spot) index(i int) spot {
-	next := spot{path: indexed(s.path, i), place: s.place, problems: s.problems}
+	next := spot{path: indexed(s.path, i), place: s.place, problems: s.problems, reported: s.failed()}
 	if s.node != nil && i < len(s.node.items) {
 		next.node = s.node.items[i]
 		next.place = next.node.place
@@ -41,6 +47,16 @@ func (s spot) index(i int) spot {
 // written tells whether the file says something there.
 func (s spot) written() bool { return s.node != nil }
 
+// failed tells whether a mistake around the spot makes further ones idle.
+func (s spot) failed() bool { return s.reported || s.node != nil && s.node.bad }
+
+// reject reports a value of the wrong type. What would follow from it is not
+// reported: one mistake has one line.
+func (s spot) reject(message, hint string) {
+	s.fail(message, hint)
+	s.node.bad = true
+}
+
 // fail reports a mistake at the spot.
 func (s spot) fail(message, hint string) { s.report(Problem{Message: message, Hint: hint}) }
 
@@ -50,6 +66,9 @@ func (s spot) warn(message, hint string) {
 }
 
 func (s spot) report(p Problem) {
+	if s.failed() {
+		return
+	}
 	p.Place, p.Key = s.place, s.path
 	*s.problems = append(*s.problems, p)
 }
@@ -68,7 +87,7 @@ func (s spot) require(name string) (missing bool) {
 	case !key.written():
 		s.key(name).fail("is required", "")
 		return true
-	case key.node.kind == scalarNode && key.node.value == "" && !key.node.isNull():
+	case key.node.kind == scalarNode && key.node.value == "":
 		key.fail("is empty", "")
 		return true
 	}

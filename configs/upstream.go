@@ -58,7 +58,7 @@ func (u *Upstream) decodeFrom(at spot) {
 	if at.node.kind != mappingNode {
 		text, ok := at.text()
 		if !ok {
-			at.fail("expected an upstream", `write "http://host:port" or { url: "http://host:port" }`)
+			at.reject("expected an upstream", `write "http://host:port" or { url: "http://host:port" }`)
 		}
 		u.URL, u.Place = text, at.node.place
 		return
@@ -85,12 +85,10 @@ func (u *Upstream) check(at spot) {
 	urlAt := at
 	if at.node != nil && at.node.kind == mappingNode {
 		urlAt = at.key("url")
-		if at.require("url") {
-			return
-		}
+		at.require("url")
 	}
 	if u.URL == "" {
-		return // reported when it was read
+		return
 	}
 	if message, hint := upstreamMistake(u.URL); message != "" {
 		urlAt.fail(message, hint)
@@ -112,7 +110,7 @@ func (u *Upstream) checkTLS(at spot) {
 	if u.ServerName != "" {
 		at.key("server_name").failIf(hostMistake(u.ServerName))
 	}
-	if u.CAFile != "" {
+	if u.CAFile != "" && u.TLS() {
 		u.CAFile = at.key("ca_file").resolve(u.CAFile)
 		at.key("ca_file").checkRoots(u.CAFile)
 	}
@@ -131,11 +129,11 @@ func upstreamMistake(text string) (message, hint string) {
 		return "the scheme " + quote(scheme) + " is not one of http, https, unix", "write " + quote("http://"+rest)
 	}
 	host, _, hasPath := cutAny(rest, "/?#")
-	if hasPath {
-		return quote(text) + " has a path or a query", "write " + quote(scheme+"://"+host)
-	}
 	if i := strings.LastIndex(host, "@"); i >= 0 {
 		return "the URL holds a user name or a password", "write " + quote(scheme+"://"+host[i+1:])
+	}
+	if hasPath {
+		return quote(text) + " has a path or a query", "write " + quote(scheme+"://"+host)
 	}
 	return authorityMistake(host)
 }

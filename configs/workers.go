@@ -11,7 +11,7 @@ const streamPrefix = "stream:"
 func (w *Workers) decodeFrom(at spot) {
 	*w = Workers{}
 	if at.node.kind != mappingNode {
-		at.fail("expected a mapping, got "+at.node.kind.String(), "write classes and their processes: { sync: [http://host:port] }")
+		at.reject("expected a mapping, got "+at.node.kind.String(), "write classes and their processes: { sync: [http://host:port] }")
 		return
 	}
 	for _, f := range at.node.fields {
@@ -25,7 +25,7 @@ func (w *Workers) decodeFrom(at spot) {
 
 func (w *Workers) decodeStreams(at spot) {
 	if at.node.kind != mappingNode {
-		at.fail("expected a mapping, got "+at.node.kind.String(), "write streams and their processes: { typing: [http://host:port] }")
+		at.reject("expected a mapping, got "+at.node.kind.String(), "write streams and their processes: { typing: [http://host:port] }")
 		return
 	}
 	for _, f := range at.node.fields {
@@ -42,14 +42,14 @@ func (w *Workers) decodeClass(at spot, f *field, prefix string) {
 		return
 	}
 	if key.node.kind != listNode {
-		key.fail("expected a list of upstreams, got "+key.node.kind.String(), listHint(key.node))
+		key.reject("expected a list of upstreams, got "+key.node.kind.String(), listHint(key.node))
 		return
 	}
 	upstreams := make([]Upstream, len(key.node.items))
 	for i := range upstreams {
 		item := key.index(i)
 		if item.node.isNull() {
-			item.fail("has no value", "remove it")
+			item.reject("has no value", "remove it")
 			continue
 		}
 		upstreams[i].setDefaults()
