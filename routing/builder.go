@@ -21,6 +21,7 @@ type builder struct {
 type draft struct {
 	vhost
 	host       string
+	guards     []claim
 	routes     []*operatorRoute
 	components []claim
 }
@@ -186,6 +187,8 @@ func (b *builder) finish(d *draft) *vhost {
 	v := &d.vhost
 	slices.SortStableFunc(d.routes, (*operatorRoute).precedes)
 	b.checkTies(d)
+	v.guard = v.compileClaims(d.guards)
+	v.builtin = v.compileClaims(d.components)
 	var patterns []pattern
 	for _, rt := range d.routes {
 		if rt.regexp != nil {
@@ -199,14 +202,19 @@ func (b *builder) finish(d *draft) *vhost {
 		v.noteGate(p, &rt.route)
 	}
 	v.operator.compile(patterns)
-	patterns = nil
-	for _, c := range d.components {
+	return v
+}
+
+func (v *vhost) compileClaims(claims []claim) layer {
+	var l layer
+	var patterns []pattern
+	for _, c := range claims {
 		patterns = append(patterns, c.pattern)
-		v.builtin.routes = append(v.builtin.routes, c.route)
+		l.routes = append(l.routes, c.route)
 		v.noteGate(c.pattern, c.route)
 	}
-	v.builtin.compile(patterns)
-	return v
+	l.compile(patterns)
+	return l
 }
 
 func (l *layer) compile(patterns []pattern) {

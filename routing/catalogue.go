@@ -44,6 +44,7 @@ type row struct {
 	conditions []condition // any of them; none means always
 	area       area
 	endpoint   configs.Class
+	withoutMAS bool // not for sites whose login is with MAS
 }
 
 // preference is one of the classes that may answer a row.
@@ -115,8 +116,11 @@ func (c *catalogue) add(fields []string, line int) ([]form, error) {
 		return nil, err
 	}
 	rest := fields[3:]
-	if last := len(rest) - 1; rest[last] == "remote" {
+	switch last := len(rest) - 1; rest[last] {
+	case "remote":
 		r.rule.Remote, rest = true, rest[:last]
+	case "without-mas":
+		r.withoutMAS, rest = true, rest[:last]
 	}
 	classes, conditions := rest, []string(nil)
 	if i := slices.Index(rest, "if"); i >= 0 {
@@ -290,8 +294,9 @@ func shapeOf(p pattern) string {
 	return shape.String()
 }
 
-// find returns the form that a request fits, nil for none. What lost goes to tr.
-func (c *catalogue) find(method string, t *target, tr *trace) *form {
+// find returns the form that a request fits, nil for none; mas tells that login
+// is with MAS. What lost goes to tr.
+func (c *catalogue) find(method string, t *target, mas bool, tr *trace) *form {
 	var found *form
 	for _, i := range c.machine.find(t.path) {
 		f := &c.forms[i]
@@ -308,6 +313,8 @@ func (c *catalogue) find(method string, t *target, tr *trace) *form {
 			if tr != nil {
 				tr.lost(&f.row.rule, f.row.endpoint, f.row.unmet())
 			}
+		case mas && f.row.withoutMAS:
+			tr.lost(&f.row.rule, f.row.endpoint, "login is with MAS")
 		default:
 			if tr == nil {
 				return f

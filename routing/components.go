@@ -241,15 +241,17 @@ func (b *builder) addMAS(s *site, mas *configs.MAS) {
 	path := strings.TrimRight(mas.Path, "/")
 	admin := &route{class: configs.ClassMAS, action: Proxy, pool: pool, gate: s.adminAPI}
 	admin.rule = Rule{Name: "mas/admin_api", Place: mas.Place, Pattern: path + "/api/admin/**"}
-	compat := masCompat(mas, pool)
+	if s.hasMAS() {
+		s.compat = masCompat(mas, pool)
+	}
 	for _, e := range public {
 		if e == Federation && s.config.Federation.StrictPorts {
 			continue
 		}
-		b.draft(s, e, mas.Host).add(under(path+"/api/admin"), admin)
-		b.draft(s, e, s.config.Host).addCompat(compat)
+		host := b.draft(s, e, mas.Host)
+		host.guards = append(host.guards, claim{under(path + "/api/admin"), admin})
+		b.draft(s, e, s.config.Host).addCompat(s.compat)
 	}
-	s.compat = compat
 }
 
 // masCompatPaths are the client endpoints that MAS answers in Synapse's place
@@ -263,12 +265,8 @@ var masCompatPaths = []string{
 	"/_matrix/client/(r0|v3|unstable|v1)/login/sso/redirect/{}",
 }
 
-// masCompat are the claims of MAS on Synapse's host; none while accounts are
-// still being moved.
+// masCompat are the claims of MAS on Synapse's host.
 func masCompat(mas *configs.MAS, pool *Pool) []claim {
-	if mas.Migrating {
-		return nil
-	}
 	var claims []claim
 	for _, text := range masCompatPaths {
 		rt := &route{class: configs.ClassMAS, action: Proxy, pool: pool}

@@ -24,6 +24,9 @@ type choice struct {
 	byRoom      bool // the class room was chosen, which sticks to the room id
 }
 
+// hasMAS reports whether login is with MAS.
+func (s *site) hasMAS() bool { return s.config.MAS != nil && !s.config.MAS.Migrating }
+
 // answer finds who answers a row of the catalogue.
 func (s *site) answer(r *row) answer {
 	return answer{plain: s.choose(r, false), room: s.choose(r, true)}

@@ -45,6 +45,7 @@ func New(cfg *configs.Config) (*Table, error) {
 // vhost is what one host serves on one entrypoint.
 type vhost struct {
 	site     *site
+	guard    layer // MAS's admin API, which no operator's route opens
 	operator layer
 	builtin  layer
 	regexps  []*route // in the order they are tried
@@ -120,7 +121,7 @@ func (t *Table) match(r *Request, d *Decision, tr *trace) {
 		return
 	}
 	if v.areas != 0 {
-		f := v.synapse.find(r.Method, &target, tr)
+		f := v.synapse.find(r.Method, &target, v.site.hasMAS(), tr)
 		if f != nil && f.row.area&v.areas != 0 {
 			v.site.decide(f, r, &target, d, tr)
 			return
@@ -236,9 +237,14 @@ func cleanBegins(path string, heads []string) bool {
 	return false
 }
 
-// findRoute returns the route of a path: the operator's, then a component's.
+// findRoute returns the route of a path: the guard's, then the operator's, then
+// a component's.
 func (v *vhost) findRoute(method, path string, tr *trace) *route {
-	found := v.operator.find(method, path, nil, tr)
+	found := v.guard.find(method, path, nil, tr)
+	if found != nil && tr == nil {
+		return found
+	}
+	found = v.operator.find(method, path, found, tr)
 	for _, candidate := range v.regexps {
 		if found != nil && tr == nil {
 			return found
