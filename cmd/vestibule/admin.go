@@ -1,0 +1,95 @@
+package main
+
+import (
+	_ "embed"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// adminHandler answers on the admin entrypoint, which is read-only.
+func (s *service) adminHandler() http.Handler {
+	metrics := promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
+	mux.HandleFunc("GET /readyz", s.serveReady)
+	mux.HandleFunc("GET /status", s.serveStatus)
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		s.proxy.CollectMetrics()
+		metrics.ServeHTTP(w, r)
+	})
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/status", http.StatusFound)
+	})
+	return mux
+}
+
+// serveReady answers 200 when requests can be served, else 503 and why. A dead
+// back end does not make the front door unready.
+func (s *service) serveReady(w http.ResponseWriter, r *http.Request) {
+	ok, reason := s.ready(r.URL.Query().Get("site"))
+	if !ok {
+		http.Error(w, reason, http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+//go:embed status.html
+var statusHTML string
+
+var statusPage = template.Must(template.New("status").Funcs(template.FuncMap{
+	"when":        func(t time.Time) string { return t.Local().Format(time.DateTime) },
+	"certificate": certificateText,
+}).Parse(statusHTML))
+
+// serveStatus shows a page to people and JSON to programs that ask for it.
+func (s *service) serveStatus(w http.ResponseWriter, r *http.Request) {
+	report := s.status()
+	if strings.Contains(r.Header.Get("Accept"), "application/json") {
+		writeJSON(w, report)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	if err := statusPage.Execute(w, report); err != nil {
+		s.log.Error("writing the status page", "error", err)
+	}
+}
+
+// gauges are metrics that are read from the service when they are asked for.
+type gauges struct{ s *service }
+
+var (
+	notAfter = prometheus.NewDesc("vestibule_certificate_not_after_seconds",
+		"When the certificate that is really served for a name ends, Unix time.", []string{"name"}, nil)
+	readyDesc = prometheus.NewDesc("vestibule_ready", "1 when /readyz answers 200.", nil, nil)
+	buildDesc = prometheus.NewDesc("vestibule_build_info", "1, with the version as label.", []string{"version"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
+	ch <- notAfter
+	ch <- readyDesc
+	ch <- buildDesc
+}
+
+// Collect implements prometheus.Collector.
+func (g *gauges) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range g.s.certs.Certificates() {
+		if !c.NotAfter.IsZero() {
+			ch <- prometheus.MustNewConstMetric(notAfter, prometheus.GaugeValue, float64(c.NotAfter.Unix()), c.Name)
+		}
+	}
+	ready := 0.0
+	if ok, _ := g.s.ready(""); ok {
+		ready = 1
+	}
+	ch <- prometheus.MustNewConstMetric(readyDesc, prometheus.GaugeValue, ready)
+	ch <- prometheus.MustNewConstMetric(buildDesc, prometheus.GaugeValue, 1, versionText())
+}

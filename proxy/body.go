@@ -1,0 +1,159 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// copySize is the size of the buffers bodies pass through.
+const copySize = 32 << 10
+
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, copySize); return &b }}
+
+// maxTrailer bounds the fields after a chunked body, in bytes.
+const maxTrailer = 16 << 10
+
+// responseBody reads the body of a response as its framing says. At its end
+// complete is true; an end of the connection before that is an error.
+type responseBody struct {
+	c        *conn
+	resp     *response
+	left     int64 // of the length, or of the current chunk
+	inChunk  bool
+	complete bool
+	trailer  Header
+}
+
+// Read returns io.EOF only at the end the framing announced.
+func (b *responseBody) Read(p []byte) (int, error) {
+	switch {
+	case b.complete:
+		return 0, io.EOF
+	case b.resp.chunked:
+		return b.readChunked(p)
+	case b.resp.length >= 0:
+		return b.readCounted(p)
+	}
+	n, err := b.c.r.Read(p)
+	if errors.Is(err, io.EOF) {
+		b.complete = true
+	}
+	return n, err
+}
+
+// coming says whether more of the body is to come than has been received.
+func (b *responseBody) coming() bool {
+	return b.c.r.Buffered() == 0 && (b.resp.length < 0 || b.left > 0)
+}
+
+func (b *responseBody) readCounted(p []byte) (int, error) {
+	if b.left == 0 {
+		b.complete = true
+		return 0, io.EOF
+	}
+	n, err := b.c.r.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// readChunked decodes RFC 9112, section 7.1. Chunk extensions are dropped, a
+// bare LF is an error.
+func (b *responseBody) readChunked(p []byte) (int, error) {
+	if b.left == 0 {
+		if err := b.nextChunk(); err != nil {
+			return 0, err
+		}
+		if b.complete {
+			return 0, io.EOF
+		}
+	}
+	n, err := b.c.r.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// nextChunk reads up to the data of the next chunk, or to the end of the body.
+func (b *responseBody) nextChunk() error {
+	if b.inChunk { // the CRLF after the data before
+		line, err := b.line()
+		if err != nil {
+			return err
+		}
+		if line != "" {
+			return fmt.Errorf("%w: chunk longer than its size", errResponse)
+		}
+	}
+	b.inChunk = true
+	line, err := b.line()
+	if err != nil {
+		return err
+	}
+	size, _, _ := strings.Cut(line, ";")
+	size = strings.TrimRight(size, " \t")
+	n, err := strconv.ParseUint(size, 16, 63)
+	if err != nil || len(size) > 15 || size[0] == '+' {
+		return fmt.Errorf("%w: chunk size %.32q", errResponse, line)
+	}
+	if n == 0 {
+		return b.readTrailer()
+	}
+	b.left = int64(n)
+	return nil
+}
+
+func (b *responseBody) readTrailer() error {
+	var text strings.Builder
+	for {
+		line, err := b.line()
+		if err != nil {
+			return err
+		}
+		if line == "" {
+			break
+		}
+		text.WriteString(line)
+		text.WriteString("\r\n")
+		if text.Len() > maxTrailer {
+			return fmt.Errorf("%w: trailer over %d bytes", errResponse, maxTrailer)
+		}
+	}
+	var err error
+	b.trailer, err = parseFields(nil, text.String())
+	b.complete = err == nil
+	return err
+}
+
+// line reads a line that ends in CRLF, without it.
+func (b *responseBody) line() (string, error) {
+	line, err := b.c.r.ReadSlice('\n')
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return "", err
+	}
+	if len(line) < 2 || line[len(line)-2] != '\r' {
+		return "", fmt.Errorf("%w: a line of the body without CRLF", errResponse)
+	}
+	return string(line[:len(line)-2]), nil
+}
+
+// writeChunk sends p as one chunk.
+func writeChunk(w io.Writer, scratch, p []byte) ([]byte, error) {
+	scratch = strconv.AppendInt(scratch[:0], int64(len(p)), 16)
+	scratch = append(scratch, "\r\n"...)
+	scratch = append(scratch, p...)
+	scratch = append(scratch, "\r\n"...)
+	_, err := w.Write(scratch)
+	return scratch, err
+}

@@ -1,0 +1,274 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// maxResponseHead bounds a response's head, in bytes; Synapse's are below 2 KiB.
+const maxResponseHead = 256 << 10
+
+// errResponse is wrapped by every error about a response that breaks
+// RFC 9112; it becomes 502.
+var errResponse = errors.New("malformed response")
+
+// conn is a connection to an upstream that carries one exchange after another.
+type conn struct {
+	net.Conn
+	up        *Upstream
+	r         *bufio.Reader
+	reused    bool // it has carried an exchange before
+	received  bool // a byte of the current response has been read
+	idleSince time.Time
+	closed    bool
+}
+
+func newConn(u *Upstream, nc net.Conn) *conn {
+	c := &conn{Conn: nc, up: u}
+	c.r = bufio.NewReaderSize(c, 4096)
+	return c
+}
+
+// Read notes that something was received, which rules a retry out.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.received = true
+	}
+	return n, err
+}
+
+func (c *conn) close() {
+	if !c.closed {
+		c.closed = true
+		c.Conn.Close()
+		c.up.open.Add(-1)
+	}
+}
+
+// quiet says whether an idle connection is open with nothing to read: a byte
+// that nobody asked for, or an end, means it must not be used again.
+func (c *conn) quiet() bool {
+	if c.r.Buffered() > 0 {
+		return false
+	}
+	nc := c.Conn
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
+	}
+	sc, ok := nc.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	quiet := false
+	err = raw.Read(func(fd uintptr) bool {
+		var b [1]byte
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		quiet = errors.Is(err, syscall.EAGAIN)
+		return true
+	})
+	return err == nil && quiet
+}
+
+// response is the head of an upstream's answer and how its body is framed.
+type response struct {
+	status  int
+	header  Header
+	length  int64 // of the body; -1 unknown
+	chunked bool
+	upgrade bool // 101 to websocket
+	reuse   bool // the connection may carry another exchange after the body
+}
+
+// readResponse reads a response's head (RFC 9112, sections 4 to 6). method is
+// the request's. Framing that two readers could understand differently is an
+// error: a lenient reading here would let one answer run into the next.
+func (c *conn) readResponse(method string, resp *response) error {
+	text, err := c.readHead()
+	if err != nil {
+		return err
+	}
+	line, rest, _ := strings.Cut(text, "\r\n")
+	*resp = response{header: resp.header[:0]}
+	minor, status, err := parseStatusLine(line)
+	if err != nil {
+		return err
+	}
+	resp.status = status
+	if resp.header, err = parseFields(resp.header, rest); err != nil {
+		return err
+	}
+	return resp.frame(method, minor)
+}
+
+// readHead returns a head up to its blank line, which is left out.
+func (c *conn) readHead() (string, error) {
+	var head []byte
+	for {
+		line, err := c.r.ReadSlice('\n')
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			if errors.Is(err, io.EOF) && len(head)+len(line) > 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			return "", err
+		}
+		if len(head) == 0 && err == nil && len(line) > 2 {
+			if whole := c.wholeHead(line); whole != "" {
+				return whole, nil
+			}
+		}
+		if len(head) > 0 && head[len(head)-1] == '\n' && string(line) == "\r\n" {
+			return string(head), nil
+		}
+		if head = append(head, line...); len(head) > maxResponseHead {
+			return "", fmt.Errorf("%w: head over %d bytes", errResponse, maxResponseHead)
+		}
+	}
+}
+
+// wholeHead is the common case of readHead: the whole head lies in the buffer
+// behind its first line, so one string holds it and nothing is gathered.
+func (c *conn) wholeHead(first []byte) string {
+	ahead, _ := c.r.Peek(c.r.Buffered())
+	i := bytes.Index(ahead, []byte("\r\n\r\n"))
+	if i < 0 || bytes.HasPrefix(ahead, []byte("\r\n")) {
+		return ""
+	}
+	// first and ahead are neighbours in the reader's buffer.
+	text := string(first) + string(ahead[:i+2])
+	c.r.Discard(i + 4)
+	return text
+}
+
+func parseStatusLine(line string) (minor, status int, err error) {
+	// HTTP/1.1 200 OK
+	if len(line) < 12 || line[:7] != "HTTP/1." || (line[7] != '0' && line[7] != '1') || line[8] != ' ' ||
+		(len(line) > 12 && line[12] != ' ') || !isFieldValue(line) {
+		return 0, 0, fmt.Errorf("%w: status line %.64q", errResponse, line)
+	}
+	status, err = strconv.Atoi(line[9:12])
+	if err != nil || status < 100 || status > 599 {
+		return 0, 0, fmt.Errorf("%w: status line %.64q", errResponse, line)
+	}
+	return int(line[7] - '0'), status, nil
+}
+
+// parseFields reads "Name: value\r\n" lines; obsolete folding and blanks before
+// the colon are errors (RFC 9112, sections 5.1 and 5.2).
+func parseFields(h Header, text string) (Header, error) {
+	for text != "" {
+		line, rest, ok := strings.Cut(text, "\r\n")
+		if !ok {
+			return h, fmt.Errorf("%w: a line without CRLF", errResponse)
+		}
+		text = rest
+		name, value, ok := strings.Cut(line, ":")
+		if !ok || !isToken(name) {
+			return h, fmt.Errorf("%w: field line %.64q", errResponse, line)
+		}
+		value = strings.Trim(value, " \t")
+		if !isFieldValue(value) {
+			return h, fmt.Errorf("%w: value of field %s", errResponse, name)
+		}
+		h = append(h, Field{name, value})
+	}
+	return h, nil
+}
+
+// frame decides how the body is delimited (RFC 9112, section 6.3).
+func (r *response) frame(method string, minor int) error {
+	var connection, encodings, lengths [4]string
+	conns := r.header.Values(connection[:0], "Connection")
+	tes := r.header.Values(encodings[:0], "Transfer-Encoding")
+	cls := r.header.Values(lengths[:0], "Content-Length")
+	r.reuse = minor == 1 && !named("close", conns)
+	r.length = -1
+	switch {
+	case r.status == 101:
+		up, _ := r.header.Get("Upgrade")
+		r.upgrade, r.reuse, r.length = strings.EqualFold(up, "websocket"), false, 0
+		return nil
+	case len(tes) > 1 || len(cls) > 1 || len(tes) > 0 && len(cls) > 0:
+		return fmt.Errorf("%w: more than one framing of the body", errResponse)
+	case len(tes) == 1:
+		if minor == 0 || !strings.EqualFold(tes[0], "chunked") {
+			return fmt.Errorf("%w: Transfer-Encoding %.64q", errResponse, tes[0])
+		}
+		r.chunked = true
+	case len(cls) == 1:
+		n, err := parseLength(cls[0])
+		if err != nil {
+			return err
+		}
+		r.length = n
+	}
+	if r.bodyless(method) {
+		// A length, if declared, is what a GET would have had.
+		r.chunked = false
+		return nil
+	}
+	if r.length < 0 && !r.chunked {
+		r.reuse = false // the body ends with the connection
+	}
+	return nil
+}
+
+// bodyless says whether the response has no body whatever its fields say.
+func (r *response) bodyless(method string) bool {
+	return method == "HEAD" || r.status < 200 || r.status == 204 || r.status == 304
+}
+
+func parseLength(s string) (int64, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || s[0] < '0' || s[0] > '9' {
+		return 0, fmt.Errorf("%w: Content-Length %.64q", errResponse, s)
+	}
+	return n, nil
+}
+
+// tokenChars are the characters of a token (RFC 9110, section 5.6.2).
+var tokenChars = func() (t [256]bool) {
+	for c := '0'; c <= '9'; c++ {
+		t[c] = true
+	}
+	for c := 'a'; c <= 'z'; c++ {
+		t[c], t[c-'a'+'A'] = true, true
+	}
+	for _, c := range "!#$%&'*+-.^_`|~" {
+		t[c] = true
+	}
+	return t
+}()
+
+func isToken(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if !tokenChars[s[i]] {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isFieldValue refuses what could end a line or a string elsewhere: control
+// bytes other than tab (RFC 9110, section 5.5).
+func isFieldValue(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,110 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// answer feeds raw bytes to a connection and reads a response from it.
+func answer(t testing.TB, method, raw string) (response, string, error) {
+	t.Helper()
+	client, server := net.Pipe()
+	defer client.Close()
+	go func() {
+		io.WriteString(server, raw)
+		server.Close()
+	}()
+	client.SetDeadline(time.Now().Add(5 * time.Second))
+	c := newConn(&Upstream{}, client)
+	var resp response
+	if err := c.readResponse(method, &resp); err != nil {
+		return resp, "", err
+	}
+	if resp.bodyless(method) {
+		return resp, "", nil
+	}
+	body := &responseBody{c: c, resp: &resp, left: max(resp.length, 0)}
+	text, err := io.ReadAll(body)
+	if err == nil && !body.complete {
+		err = errors.New("the body is not complete")
+	}
+	return resp, string(text), err
+}
+
+func TestResponses(t *testing.T) {
+	good := func(name, method, raw string, status int, body string, reuse bool) {
+		t.Helper()
+		resp, text, err := answer(t, method, raw)
+		if err != nil || resp.status != status || text != body || resp.reuse != reuse {
+			t.Errorf("%s: status %d body %q reuse %v error %v; want %d %q %v", name, resp.status, text, resp.reuse, err, status, body, reuse)
+		}
+	}
+	good("counted", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 200, "hi", true)
+	good("empty", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, "", true)
+	good("no reason", "GET", "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", 200, "", true)
+	good("chunked", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n", 200, "abc0123456789", true)
+	good("until close", "GET", "HTTP/1.1 200 OK\r\n\r\nrest", 200, "rest", false)
+	good("close", "GET", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx", 200, "x", false)
+	good("HTTP/1.0", "GET", "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx", 200, "x", false)
+	good("HEAD", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n", 200, "", true)
+	good("204 without fields", "GET", "HTTP/1.1 204 No Content\r\n\r\n", 204, "", true)
+	good("304 with a length", "GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n", 304, "", true)
+	good("a body that looks like a head", "GET", "HTTP/1.1 200 OK\r\n\r\nA: b\r\n\r\n", 200, "A: b\r\n\r\n", false)
+	good("a head over the buffer", "GET", "HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 9000)+"\r\nContent-Length: 2\r\n\r\nhi", 200, "hi", true)
+
+	bad := func(name, raw string) {
+		t.Helper()
+		if resp, text, err := answer(t, "GET", raw); err == nil {
+			t.Errorf("%s: accepted as %d %q", name, resp.status, text)
+		}
+	}
+	bad("another protocol", "SSH-2.0-OpenSSH_9\r\n\r\n")
+	bad("HTTP/2 preface", "HTTP/2.0 200 OK\r\n\r\n")
+	bad("status of four digits", "HTTP/1.1 2000 OK\r\n\r\n")
+	bad("status 099", "HTTP/1.1 099 OK\r\n\r\n")
+	bad("bare LF after the status line", "HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n")
+	bad("bare LF in a head", "HTTP/1.1 200 OK\r\nA: b\nContent-Length: 0\r\n\r\n")
+	bad("folded field", "HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 0\r\n\r\n")
+	bad("blank before the colon", "HTTP/1.1 200 OK\r\nContent-Length : 0\r\n\r\n")
+	bad("NUL in a value", "HTTP/1.1 200 OK\r\nA: b\x00c\r\nContent-Length: 0\r\n\r\n")
+	bad("CR in a value", "HTTP/1.1 200 OK\r\nA: b\rc\r\nContent-Length: 0\r\n\r\n")
+	bad("two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi")
+	bad("a list of lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nhi")
+	bad("signed length", "HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nhi")
+	bad("length and chunks", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+	bad("unknown encoding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n")
+	bad("chunks in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+	bad("short body", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi")
+	bad("chunks without an end", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+	bad("chunk longer than its size", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n")
+	bad("chunk size with a bare LF", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\r\n0\r\n\r\n")
+	bad("chunk size with a sign", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n+3\r\nabc\r\n0\r\n\r\n")
+	bad("chunk size too large", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n")
+	bad("chunk without a size", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\r\n")
+	bad("head without an end", "HTTP/1.1 200 OK\r\nA: b\r\n")
+	bad("nothing", "")
+	bad("endless head", "HTTP/1.1 200 OK\r\n"+strings.Repeat("A: "+strings.Repeat("x", 1000)+"\r\n", 400))
+}
+
+// FuzzResponse: no bytes of a back end may make us panic, or hand on more than
+// the framing announced.
+func FuzzResponse(f *testing.F) {
+	f.Add("GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+	f.Add("GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n")
+	f.Add("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+	f.Fuzz(func(t *testing.T, method, raw string) {
+		resp, body, err := answer(t, method, raw)
+		if err == nil && resp.length >= 0 && !resp.bodyless(method) && int64(len(body)) != resp.length {
+			t.Fatalf("a body of %d bytes where %d were announced", len(body), resp.length)
+		}
+		for _, field := range resp.header {
+			if err == nil && (!isToken(field.Name) || strings.ContainsAny(field.Value, "\r\n\x00")) {
+				t.Fatalf("field %q: %q let through", field.Name, field.Value)
+			}
+		}
+	})
+}

@@ -1,0 +1,92 @@
+package proxy
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics are what the proxy counts. Labels never hold a path, a user or a
+// token, so their number is bounded by the configuration.
+type Metrics struct {
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	up       *prometheus.GaugeVec
+	lost     *prometheus.CounterVec
+	inflight prometheus.Gauge
+	reload   prometheus.Gauge
+	reloaded prometheus.Gauge
+	draining prometheus.Gauge
+}
+
+// NewMetrics registers the proxy's metrics with r.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vestibule_requests_total",
+			Help: "Requests answered, by who answered and with which status."},
+			[]string{"entrypoint", "site", "class", "upstream", "code"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "vestibule_request_duration_seconds",
+			Help:    "Time from a request's head to the end of its response; long polls included.",
+			Buckets: []float64{.005, .02, .1, .5, 2, 10, 35, 120}}, []string{"entrypoint", "site", "class"}),
+		up: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "vestibule_upstream_up",
+			Help: "1 while an upstream accepts connections, 0 after it refused one."}, []string{"site", "class", "upstream"}),
+		lost: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vestibule_misrouted_total",
+			Help: "Answers 404 M_UNRECOGNIZED of a worker: it was sent something it does not serve."},
+			[]string{"site", "class", "upstream"}),
+		inflight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_requests_in_flight",
+			Help: "Requests under way, parked ones included."}),
+		reload: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_config_last_reload_successful",
+			Help: "1 when the last attempt to load the configuration succeeded."}),
+		reloaded: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_config_last_reload_success_timestamp_seconds",
+			Help: "When the configuration in use was loaded."}),
+		draining: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_draining",
+			Help: "1 while the process is stopping."}),
+	}
+	r.MustRegister(m.requests, m.duration, m.up, m.lost, m.inflight, m.reload, m.reloaded, m.draining)
+	return m
+}
+
+// Reloaded notes how an attempt to load the configuration ended.
+func (m *Metrics) Reloaded(ok bool) {
+	if !ok {
+		m.reload.Set(0)
+		return
+	}
+	m.reload.Set(1)
+	m.reloaded.SetToCurrentTime()
+}
+
+// codes are the texts of the status codes.
+var codes = func() (c [600]string) {
+	for i := range c {
+		c[i] = strconv.Itoa(i)
+	}
+	return c
+}()
+
+func (m *Metrics) observe(x *exchange) {
+	d := &x.decision
+	entrypoint, class := x.req.Entrypoint.Name, string(d.Class)
+	m.requests.WithLabelValues(entrypoint, d.Site, class, x.record.Upstream, codes[x.record.Status%600]).Inc()
+	m.duration.WithLabelValues(entrypoint, d.Site, class).Observe(time.Since(x.record.Start).Seconds())
+}
+
+func (m *Metrics) misrouted(p *pool, upstream string) {
+	m.lost.WithLabelValues(p.Site, string(p.Class), upstream).Inc()
+}
+
+// collect sets the gauges of the pools in use; those of a former
+// configuration disappear.
+func (m *Metrics) collect(pools []*pool) {
+	m.up.Reset()
+	for _, p := range pools {
+		for _, u := range p.upstreams {
+			up := 1.0
+			if u.failed.Load() != 0 {
+				up = 0
+			}
+			m.up.WithLabelValues(p.Site, string(p.Class), u.Name).Set(up)
+		}
+	}
+}

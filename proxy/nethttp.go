@@ -1,0 +1,166 @@
+package proxy
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"time"
+)
+
+// standard is the front end on net/http's server: it turns what that parsed
+// into a Request, and a Responder's calls into what that sends.
+type standard struct {
+	proxy      *Proxy
+	entrypoint *Entrypoint
+}
+
+// ServeHTTP implements http.Handler.
+func (s *standard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	rc := http.NewResponseController(w)
+	req := Request{
+		Context: r.Context(), Entrypoint: s.entrypoint, Proto: r.Proto, Method: r.Method,
+		Target: r.RequestURI, Host: r.Host, Header: fields(r.Header),
+		Length: r.ContentLength, Secure: r.TLS != nil, Peer: peer(r.RemoteAddr),
+	}
+	if r.Body != nil && r.Body != http.NoBody {
+		req.Body = r.Body
+		req.Trailer = func() Header { return fields(r.Trailer) }
+		if r.ProtoMajor == 1 {
+			// Both directions at once, or an early answer would wait for the body.
+			// On other protocols that is so anyway.
+			_ = rc.EnableFullDuplex()
+			req.StopBody = func() { _ = rc.SetReadDeadline(time.Unix(1, 0)) }
+		} else {
+			req.StopBody = func() { _ = r.Body.Close() }
+		}
+	}
+	resp := responder{w: w, rc: rc, r: r}
+	s.proxy.Serve(&req, &resp)
+	if resp.aborted {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// fields lists a map of fields; net/http has lost their order.
+func fields(m http.Header) Header {
+	n := 0
+	for _, values := range m {
+		n += len(values)
+	}
+	h := make(Header, 0, n)
+	for name, values := range m {
+		for _, v := range values {
+			h = append(h, Field{name, v})
+		}
+	}
+	return h
+}
+
+func peer(addr string) netip.AddrPort {
+	ap, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return netip.AddrPort{} // a Unix socket
+	}
+	return netip.AddrPortFrom(ap.Addr().WithZone(""), ap.Port())
+}
+
+// responder is a Responder on a http.ResponseWriter.
+type responder struct {
+	w       http.ResponseWriter
+	rc      *http.ResponseController
+	r       *http.Request
+	aborted bool
+}
+
+// Inform implements Responder.
+func (r *responder) Inform(status int, h Header) {
+	r.set(h)
+	r.w.WriteHeader(status)
+	clear(r.w.Header())
+}
+
+// Head implements Responder.
+func (r *responder) Head(status int, h Header, length int64) {
+	r.set(h)
+	m := r.w.Header()
+	if _, ok := m["Content-Type"]; !ok {
+		m["Content-Type"] = nil // or net/http would guess one
+	}
+	if length >= 0 {
+		m["Content-Length"] = []string{strconv.FormatInt(length, 10)}
+	}
+	r.w.WriteHeader(status)
+}
+
+func (r *responder) set(h Header) {
+	m := r.w.Header()
+	for _, f := range h {
+		name := http.CanonicalHeaderKey(f.Name)
+		m[name] = append(m[name], f.Value)
+	}
+}
+
+// Write implements Responder.
+func (r *responder) Write(p []byte) (int, error) { return r.w.Write(p) }
+
+// Flush implements Responder.
+func (r *responder) Flush() error { return r.rc.Flush() }
+
+// Trailer implements Responder.
+func (r *responder) Trailer(h Header) {
+	m := r.w.Header()
+	for _, f := range h {
+		name := http.TrailerPrefix + http.CanonicalHeaderKey(f.Name)
+		m[name] = append(m[name], f.Value)
+	}
+}
+
+// Abort implements Responder.
+func (r *responder) Abort() { r.aborted = true }
+
+// Switch implements Responder.
+func (r *responder) Switch(h Header) (Tunnel, error) {
+	nc, buf, err := r.rc.Hijack()
+	if err != nil {
+		return nil, err
+	}
+	if err := nc.SetDeadline(time.Time{}); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	head := []byte("HTTP/1.1 101 Switching Protocols\r\n")
+	for _, f := range h {
+		head = appendField(head, f.Name, f.Value)
+	}
+	if _, err := nc.Write(append(head, "\r\n"...)); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return &hijacked{Conn: nc, r: buf.Reader}, nil
+}
+
+// hijacked is a client's connection after an upgrade; what net/http had read
+// ahead comes first.
+type hijacked struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+// Read implements io.Reader.
+func (h *hijacked) Read(p []byte) (int, error) {
+	if h.r.Buffered() > 0 {
+		return h.r.Read(p[:min(len(p), h.r.Buffered())])
+	}
+	return h.Conn.Read(p)
+}
+
+// CloseWrite ends the direction to the client.
+func (h *hijacked) CloseWrite() error {
+	if cw, ok := h.Conn.(interface{ CloseWrite() error }); ok {
+		return cw.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}

@@ -1,0 +1,120 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"vestibule/routing"
+)
+
+// pool is a routing.Pool with the upstreams that live behind it.
+type pool struct {
+	*routing.Pool
+	upstreams []*Upstream
+	weights   []int64
+	ranks     *routing.Rendezvous
+	turn      atomic.Uint32
+	// hold is how long a request waits for a process that refuses connections.
+	hold time.Duration
+	// synapse is true for the classes of Synapse, which never upgrades a
+	// connection.
+	synapse bool
+}
+
+// pick chooses an upstream: by key, so that every front door chooses the same
+// one, else the one with the fewest requests for its weight. Upstreams that
+// refused a connection a moment ago are passed over while there is another.
+func (p *pool) pick(key []byte, now time.Time) *Upstream {
+	if len(p.upstreams) == 1 {
+		return p.upstreams[0]
+	}
+	if len(key) > 0 {
+		i := p.ranks.Rank(key, func(i int) bool { return p.upstreams[i].cooling(now) })
+		if i < 0 {
+			i = p.ranks.Rank(key, nil)
+		}
+		return p.upstreams[i]
+	}
+	return p.leastBusy(now)
+}
+
+// leastBusy starts at another upstream each time, so that ties are spread.
+func (p *pool) leastBusy(now time.Time) *Upstream {
+	n := len(p.upstreams)
+	start := int(p.turn.Add(1)) % n
+	best, fallback := -1, start
+	for k := range n {
+		i := (start + k) % n
+		if p.less(i, fallback) {
+			fallback = i
+		}
+		if p.upstreams[i].cooling(now) {
+			continue
+		}
+		if best < 0 || p.less(i, best) {
+			best = i
+		}
+	}
+	if best < 0 {
+		best = fallback
+	}
+	return p.upstreams[best]
+}
+
+// less says whether upstream i is less busy than j, for its weight.
+func (p *pool) less(i, j int) bool {
+	return p.upstreams[i].inflight.Load()*p.weights[j] < p.upstreams[j].inflight.Load()*p.weights[i]
+}
+
+// connect returns a connection to the upstream that pick chooses. A process
+// that is absent is dialled again, or another of the pool in its place, until
+// hold has passed.
+func (p *pool) connect(ctx context.Context, key []byte) (*conn, error) {
+	var deadline time.Time
+	for wait := 25 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
+		now := time.Now()
+		if deadline.IsZero() {
+			deadline = now.Add(p.hold)
+		}
+		u := p.pick(key, now)
+		c, err := u.take(ctx)
+		if err == nil {
+			return c, nil
+		}
+		if ctx.Err() != nil || !absent(err) && !errors.Is(err, errMaxConns) {
+			return nil, err
+		}
+		if p.standby(time.Now()) {
+			continue // another of the pool may listen
+		}
+		if left := time.Until(deadline); left <= 0 {
+			return nil, err
+		} else if err := sleep(ctx, min(wait, left)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// standby says whether an upstream of the pool has not failed a moment ago.
+func (p *pool) standby(now time.Time) bool {
+	for _, u := range p.upstreams {
+		if !u.cooling(now) && (u.max == 0 || u.open.Load() < u.max) {
+			return true
+		}
+	}
+	return false
+}
+
+// sleep waits for d, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,221 @@
+package proxy
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"vestibule/configs"
+	"vestibule/routing"
+)
+
+// Proxy answers requests with the table it was last given. It is safe for use
+// by many goroutines; the zero Proxy is not valid, use New.
+type Proxy struct {
+	state     atomic.Pointer[state]
+	metrics   *Metrics
+	accessLog *slog.Logger
+	tunnels   tunnels
+
+	mu        sync.Mutex // held while a state is built
+	upstreams map[upstreamID]*Upstream
+}
+
+// state is everything a request needs that a configuration decides. It is
+// never changed, only replaced.
+type state struct {
+	cfg     *configs.Config
+	table   *routing.Table
+	pools   []*pool
+	locals  map[string]Local // by server_name
+	metrics *Metrics
+	access  bool
+	// trusted are the addresses whose forwarding headers are believed, and
+	// defaults the hosts meant by clients that name none, by role.
+	trusted  [3][]netip.Prefix
+	defaults [3]string
+}
+
+// upstreamID is what makes two upstreams of two configurations the same one,
+// whose connections live on.
+type upstreamID struct {
+	url, caFile, serverName string
+	maxConns                int
+	connect                 time.Duration
+}
+
+// New returns a Proxy that has nothing to serve yet: call Apply first.
+func New(metrics *Metrics, accessLog *slog.Logger) *Proxy {
+	return &Proxy{metrics: metrics, accessLog: accessLog, upstreams: map[upstreamID]*Upstream{}}
+}
+
+// Apply makes a configuration the one that new requests are served by. locals
+// answers for the documents of each site. On an error nothing has changed.
+func (p *Proxy) Apply(cfg *configs.Config, locals map[string]Local) error {
+	table, err := routing.New(cfg)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := newState(cfg, table, locals, p.metrics)
+	used := map[upstreamID]*Upstream{}
+	for _, rp := range table.Pools {
+		pl, err := p.buildPool(rp, cfg, used)
+		if err != nil {
+			return fmt.Errorf("building pool %s: %w", rp.Name, err)
+		}
+		st.pools = append(st.pools, pl)
+	}
+	old := p.upstreams
+	p.upstreams = used
+	p.state.Store(st)
+	for id, u := range old {
+		if used[id] == nil {
+			u.retire()
+		}
+	}
+	return nil
+}
+
+func newState(cfg *configs.Config, table *routing.Table, locals map[string]Local, m *Metrics) *state {
+	st := &state{cfg: cfg, table: table, locals: locals, metrics: m, access: cfg.Logging.Access}
+	e := &cfg.Entrypoints
+	for role, entrypoint := range map[routing.Entrypoint]*configs.Entrypoint{
+		routing.HTTPS: &e.HTTPS, routing.Federation: &e.Federation, routing.Internal: {},
+	} {
+		st.trusted[role] = cfg.TrustedProxies
+		if entrypoint.TrustedProxies != nil {
+			st.trusted[role] = entrypoint.TrustedProxies
+		}
+		st.defaults[role] = defaultHost(cfg, entrypoint)
+	}
+	return st
+}
+
+func defaultHost(cfg *configs.Config, e *configs.Entrypoint) string {
+	if site := cfg.Site(e.DefaultSite); site != nil {
+		return site.Host
+	}
+	if len(cfg.Sites) > 0 {
+		return cfg.Sites[0].Host
+	}
+	return ""
+}
+
+func (p *Proxy) buildPool(rp *routing.Pool, cfg *configs.Config, used map[upstreamID]*Upstream) (*pool, error) {
+	pl := &pool{Pool: rp, synapse: synapseClass(rp.Class)}
+	if site := cfg.Site(rp.Site); site != nil {
+		pl.hold = site.Synapse.Hold.Std()
+	}
+	var urls []string
+	var weights []int
+	for _, u := range rp.Upstreams {
+		id := upstreamID{u.URL, u.CAFile, u.ServerName, u.MaxConns, cfg.Timeouts.Connect.Std()}
+		up := used[id]
+		if up == nil {
+			up = p.upstreams[id]
+		}
+		if up == nil {
+			var err error
+			if up, err = newUpstream(u, cfg.Timeouts.Connect.Std()); err != nil {
+				return nil, err
+			}
+		}
+		used[id] = up
+		pl.upstreams = append(pl.upstreams, up)
+		pl.weights = append(pl.weights, int64(max(u.Weight, 1)))
+		urls, weights = append(urls, u.URL), append(weights, max(u.Weight, 1))
+	}
+	pl.ranks = routing.NewRendezvous(urls, weights)
+	return pl, nil
+}
+
+// Table is the table in use, for explain.
+func (p *Proxy) Table() *routing.Table { return p.state.Load().table }
+
+// Config is the configuration in use.
+func (p *Proxy) Config() *configs.Config { return p.state.Load().cfg }
+
+// CollectMetrics brings the gauges up to date; call it before they are read.
+func (p *Proxy) CollectMetrics() { p.metrics.collect(p.state.Load().pools) }
+
+// PoolStatus is a pool as the status page shows it.
+type PoolStatus struct {
+	Name      string           `json:"name"`
+	Site      string           `json:"site"`
+	Class     string           `json:"class"`
+	Upstreams []UpstreamStatus `json:"upstreams"`
+}
+
+// UpstreamStatus is what is known of an upstream from the connections to it.
+type UpstreamStatus struct {
+	URL         string `json:"url"`
+	Health      string `json:"health"` // up, down or, before the first request, unknown
+	Error       string `json:"error,omitempty"`
+	Requests    int64  `json:"requests"`    // under way
+	Connections int64  `json:"connections"` // open, used or idle
+}
+
+// Pools describes the pools in use.
+func (p *Proxy) Pools() []PoolStatus {
+	var out []PoolStatus
+	for _, pl := range p.state.Load().pools {
+		s := PoolStatus{Name: pl.Name, Site: pl.Site, Class: string(pl.Class)}
+		for _, u := range pl.upstreams {
+			us := UpstreamStatus{URL: u.Name, Health: u.health(), Requests: u.inflight.Load(), Connections: u.open.Load()}
+			if text := u.failure.Load(); text != nil && us.Health == "down" {
+				us.Error = *text
+			}
+			s.Upstreams = append(s.Upstreams, us)
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// Close closes the idle connections to upstreams and ends tunnels.
+func (p *Proxy) Close() {
+	p.tunnels.close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, u := range p.upstreams {
+		u.retire()
+	}
+}
+
+// tunnels are the upgraded connections, which no server tracks any more.
+type tunnels struct {
+	mu   sync.Mutex
+	open map[Tunnel]struct{}
+	wg   sync.WaitGroup
+}
+
+// track counts a tunnel until the returned function is called.
+func (t *tunnels) track(c Tunnel) func() {
+	t.mu.Lock()
+	if t.open == nil {
+		t.open = map[Tunnel]struct{}{}
+	}
+	t.open[c] = struct{}{}
+	t.mu.Unlock()
+	t.wg.Add(1)
+	return func() {
+		t.mu.Lock()
+		delete(t.open, c)
+		t.mu.Unlock()
+		t.wg.Done()
+	}
+}
+
+func (t *tunnels) close() {
+	t.mu.Lock()
+	for c := range t.open {
+		c.Close()
+	}
+	t.mu.Unlock()
+	t.wg.Wait()
+}

@@ -1,0 +1,174 @@
+package proxy
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"vestibule/configs"
+	"vestibule/routing"
+)
+
+// exchange is one request on its way and what is known of it.
+type exchange struct {
+	proxy    *Proxy
+	state    *state
+	req      *Request
+	w        Responder
+	id       identity
+	match    routing.Request
+	decision routing.Decision
+	response response
+	record   Access
+	streamed bool // a part of the body has been read that cannot be read again
+	auth     [2]string
+}
+
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+// Serve carries one request. It returns when the response has been handed to
+// the Responder, or when nothing more can be done for it.
+func (p *Proxy) Serve(req *Request, w Responder) {
+	x := exchanges.Get().(*exchange)
+	x.begin(p, req, w)
+	switch d := &x.decision; d.Action {
+	case routing.Proxy:
+		x.forward(x.state.pools[d.Pool.Index])
+	case routing.Local:
+		x.local()
+	case routing.Redirect:
+		x.redirect()
+	case routing.Refuse:
+		x.refuse()
+	}
+	x.end()
+	exchanges.Put(x)
+}
+
+func (x *exchange) begin(p *Proxy, req *Request, w Responder) {
+	x.proxy, x.state, x.req, x.w = p, p.state.Load(), req, w
+	x.streamed = false
+	x.record = Access{Start: time.Now()}
+	x.id = identify(req, x.state.trusted[req.Entrypoint.Role])
+	x.match = routing.Request{
+		Entrypoint: req.Entrypoint.Role, Site: req.Entrypoint.Site,
+		Method: req.Method, Host: req.Host, Target: req.Target,
+		Authorization: req.Header.Values(x.auth[:0], "Authorization"),
+		Client:        x.id.client,
+	}
+	x.state.table.Match(&x.match, &x.decision)
+	p.metrics.inflight.Inc()
+}
+
+// end counts and logs the exchange.
+func (x *exchange) end() {
+	x.proxy.metrics.inflight.Dec()
+	x.proxy.metrics.observe(x)
+	if x.state.access {
+		x.log()
+	}
+	x.proxy, x.state, x.req, x.w = nil, nil, nil, nil
+	clear(x.auth[:])
+	clear(x.response.header)
+	x.match = routing.Request{}
+}
+
+// upgrade says whether the request asks for a WebSocket where one may be had:
+// never of Synapse, which has none.
+func (x *exchange) upgrade(p *pool) bool {
+	if p.synapse || x.req.Method != "GET" || x.req.Body != nil {
+		return false
+	}
+	connection, _ := x.req.Header.Get("Connection")
+	upgrade, _ := x.req.Header.Get("Upgrade")
+	return hasToken(connection, "upgrade") && hasToken(upgrade, "websocket")
+}
+
+// local answers with a document of our own.
+func (x *exchange) local() {
+	d := &x.decision
+	if d.Rule.Document == "base" {
+		x.answer(basePage(x.req.Method, d.Site))
+		return
+	}
+	document := x.state.locals[d.Site]
+	if document == nil {
+		x.answer(x.refusal(404, "M_NOT_FOUND", "There is nothing here."))
+		return
+	}
+	x.answer(document(x.req.Method, d.Rule.Document, func(name string) string {
+		v, _ := x.req.Header.Get(name)
+		return v
+	}))
+}
+
+func (x *exchange) redirect() {
+	a := Answer{Status: x.decision.Status, Header: Header{{"Location", x.decision.Location}}}
+	for _, f := range x.decision.Rule.ResponseHeaders {
+		a.Header = setField(a.Header, f.Name, f.Value)
+	}
+	x.answer(a)
+}
+
+func (x *exchange) refuse() {
+	d := &x.decision
+	x.answer(x.refusal(d.Status, d.Errcode, refusalText(d)))
+}
+
+// fail answers for an upstream that could not.
+func (x *exchange) fail(err error) {
+	if x.record.Error = err.Error(); x.req.Context.Err() != nil && !errors.Is(err, errUpload) {
+		x.record.Error = "the client left before the answer came"
+		x.record.Status = 499
+		x.w.Abort()
+		return
+	}
+	status, text := failure(err)
+	a := x.refusal(status, "M_UNKNOWN", text)
+	if status == 503 {
+		a.Header = append(a.Header, Field{"Retry-After", "2"})
+	}
+	x.answer(a)
+}
+
+// failure maps what went wrong with an upstream to a status and a sentence. It
+// is never 401 or 404: clients would believe that an account or a room is gone.
+func failure(err error) (status int, text string) {
+	switch {
+	case errors.Is(err, errUpload):
+		return 400, "The request's body ended before its time."
+	case errors.Is(err, errMaxConns):
+		return 503, "This part of the server is busy. Try again in a moment."
+	case absent(err):
+		return 503, "This part of the server is not running at the moment. Try again in a moment."
+	case timedOut(err):
+		return 504, "This part of the server did not answer in time."
+	}
+	return 502, "This part of the server gave no proper answer."
+}
+
+// answer sends an answer of our own.
+func (x *exchange) answer(a Answer) {
+	x.record.Status = a.Status
+	length := int64(len(a.Body))
+	if a.Status == 204 || a.Status == 304 {
+		length = -1
+	}
+	x.w.Head(a.Status, a.Header, length)
+	if x.req.Method != "HEAD" && len(a.Body) > 0 {
+		x.write(a.Body)
+	}
+}
+
+// synapseClass says whether a class is done by Synapse's processes.
+func synapseClass(c configs.Class) bool {
+	if c == configs.ClassMain {
+		return true
+	}
+	for _, w := range configs.WorkerClasses {
+		if c == w {
+			return true
+		}
+	}
+	return false
+}

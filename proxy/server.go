@@ -1,0 +1,189 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"vestibule/configs"
+	"vestibule/routing"
+)
+
+// Certificates chooses the certificate of a handshake. ForName returns the
+// choice for an entrypoint whose clients, when they name no host, mean host.
+type Certificates interface {
+	ForName(host string) func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+}
+
+// Server serves the entrypoints of a configuration.
+type Server struct {
+	proxy     *Proxy
+	listeners *Listeners
+	routed    []*http.Server // parallel to listeners.Routed
+	redirect  *http.Server
+	admin     *http.Server
+	log       *slog.Logger
+	draining  atomic.Bool
+	wg        sync.WaitGroup
+}
+
+// NewServer prepares to serve what Listen opened; admin answers on the admin
+// entrypoint. Nothing is accepted before Start.
+func NewServer(p *Proxy, cfg *configs.Config, ls *Listeners, certs Certificates, admin http.Handler, log *slog.Logger) *Server {
+	s := &Server{proxy: p, listeners: ls, log: log}
+	for i := range ls.Routed {
+		s.routed = append(s.routed, s.routedServer(cfg, &ls.Routed[i], certs))
+	}
+	s.redirect = s.bounded(cfg, &redirector{proxy: p, listeners: ls})
+	s.admin = s.bounded(cfg, admin)
+	return s
+}
+
+// routedServer is net/http's server in front of an entrypoint.
+func (s *Server) routedServer(cfg *configs.Config, r *Routed, certs Certificates) *http.Server {
+	srv := s.bounded(cfg, &standard{proxy: s.proxy, entrypoint: r.Entrypoint})
+	srv.DisableGeneralOptionsHandler = true
+	if r.TLS {
+		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.chooseCertificate(r, certs)}
+	}
+	return srv
+}
+
+// chooseCertificate looks the default host up anew: a reload may change it.
+func (s *Server) chooseCertificate(r *Routed, certs Certificates) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	role := r.Entrypoint.Role
+	return func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return certs.ForName(s.proxy.state.Load().defaults[role])(hello)
+	}
+}
+
+// bounded is a server with the bounds every entrypoint has.
+func (s *Server) bounded(cfg *configs.Config, h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: cfg.Timeouts.Head.Std(),
+		IdleTimeout:       cfg.Timeouts.Idle.Std(),
+		MaxHeaderBytes:    int(cfg.Limits.Head),
+		ErrorLog:          log.New(&complaints{s.log}, "", 0),
+	}
+}
+
+// Start accepts connections on every listener.
+func (s *Server) Start() {
+	for i := range s.listeners.Routed {
+		r := &s.listeners.Routed[i]
+		for _, l := range r.Listeners {
+			s.accept(s.routed[i], l, r.TLS)
+		}
+	}
+	for _, l := range s.listeners.HTTP {
+		s.accept(s.redirect, l, false)
+	}
+	for _, l := range s.listeners.Admin {
+		s.accept(s.admin, l, false)
+	}
+}
+
+func (s *Server) accept(srv *http.Server, l net.Listener, secure bool) {
+	s.wg.Go(func() {
+		var err error
+		if secure {
+			err = srv.ServeTLS(l, "", "")
+		} else {
+			err = srv.Serve(l)
+		}
+		if !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("an entrypoint stopped accepting connections", "address", l.Addr().String(), "error", err)
+		}
+	})
+}
+
+// Draining says whether Stop was called.
+func (s *Server) Draining() bool { return s.draining.Load() }
+
+// Stop ends the service: no new connections, requests under way have until
+// grace, then they are cut. The admin entrypoint answers until the end.
+func (s *Server) Stop(grace time.Duration) {
+	s.draining.Store(true)
+	s.proxy.metrics.draining.Set(1)
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, srv := range append(s.routed[:len(s.routed):len(s.routed)], s.redirect) {
+		wg.Go(func() { s.shut(ctx, srv) })
+	}
+	wg.Wait()
+	s.proxy.Close()
+	s.admin.Close()
+	s.wg.Wait()
+}
+
+func (s *Server) shut(ctx context.Context, srv *http.Server) {
+	if err := srv.Shutdown(ctx); err != nil {
+		srv.Close()
+	}
+}
+
+// complaints takes what net/http's server says of clients, such as failed
+// handshakes, to the debug log.
+type complaints struct{ log *slog.Logger }
+
+func (c *complaints) Write(p []byte) (int, error) {
+	c.log.Debug("connection", "detail", string(bytes.TrimSpace(p)))
+	return len(p), nil
+}
+
+// publicPort is the port that clients use for https.
+func publicPort(cfg *configs.Config, ls *Listeners) int {
+	if cfg.Entrypoints.HTTPS.PublicPort != 0 {
+		return cfg.Entrypoints.HTTPS.PublicPort
+	}
+	for _, r := range ls.Routed {
+		if r.Entrypoint.Name != "https" {
+			continue
+		}
+		for _, l := range r.Listeners {
+			if a, ok := l.Addr().(*net.TCPAddr); ok {
+				return a.Port
+			}
+		}
+	}
+	return 443
+}
+
+// redirector answers on the http entrypoint: everything is at https.
+type redirector struct {
+	proxy     *Proxy
+	listeners *Listeners
+}
+
+// ServeHTTP implements http.Handler.
+func (h *redirector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	host := routing.Host(r.Host)
+	port := publicPort(h.proxy.Config(), h.listeners)
+	status := http.StatusPermanentRedirect
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		status = http.StatusMovedPermanently
+	}
+	if host == "" || !strings.HasPrefix(r.RequestURI, "/") {
+		status = http.StatusBadRequest
+	} else {
+		if port != 443 {
+			host += ":" + strconv.Itoa(port)
+		}
+		w.Header().Set("Location", "https://"+host+r.RequestURI)
+	}
+	w.Header().Set("Connection", "close")
+	w.WriteHeader(status)
+	h.proxy.metrics.requests.WithLabelValues("http", "", string(configs.ClassLocal), "", codes[status]).Inc()
+}

@@ -1,0 +1,225 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"vestibule/configs"
+)
+
+// idleUpstream is how long an unused connection to an upstream is kept. It
+// stays below the 60 s after which Twisted closes one
+// (twisted.web.http.HTTPChannel.timeOut), so that we rarely write into a
+// connection that is being closed.
+const idleUpstream = 30 * time.Second
+
+// maxIdle bounds the unused connections kept per upstream.
+const maxIdle = 128
+
+// cooldown is how long an upstream that refused a connection is passed over
+// while its pool has another.
+const cooldown = time.Second
+
+// errMaxConns is returned by Upstream.take when max_conns are open.
+var errMaxConns = errors.New("all connections that max_conns allows are in use")
+
+// Upstream is one process that answers, and the connections open to it.
+type Upstream struct {
+	// Name is its URL, as in the configuration; a metric label.
+	Name    string
+	network string
+	address string
+	tls     *tls.Config
+	max     int64
+	dialer  net.Dialer
+
+	open     atomic.Int64 // connections, used or idle
+	inflight atomic.Int64 // requests
+	failed   atomic.Int64 // when a dial last failed, Unix nanoseconds; 0 when the last one succeeded
+	failure  atomic.Pointer[string]
+
+	mu      sync.Mutex
+	idle    []*conn // the most recently used last
+	reaper  *time.Timer
+	retired bool
+}
+
+// newUpstream prepares an upstream; it does not dial.
+func newUpstream(u configs.Upstream, connect time.Duration) (*Upstream, error) {
+	up := &Upstream{Name: u.URL, network: u.Network(), address: u.Address(), max: int64(u.MaxConns),
+		dialer: net.Dialer{Timeout: connect, KeepAlive: 30 * time.Second}}
+	if !u.TLS() {
+		return up, nil
+	}
+	up.tls = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.TLSName(), NextProtos: []string{"http/1.1"}}
+	if u.CAFile != "" {
+		pem, err := os.ReadFile(u.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("reading ca_file of upstream %s: %w", u.URL, err)
+		}
+		up.tls.RootCAs = x509.NewCertPool()
+		if !up.tls.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("reading ca_file of upstream %s: %s holds no PEM certificate", u.URL, u.CAFile)
+		}
+	}
+	return up, nil
+}
+
+// take returns an idle connection that still looks alive, or dials.
+func (u *Upstream) take(ctx context.Context) (*conn, error) {
+	for {
+		c := u.pop()
+		if c == nil {
+			return u.dial(ctx)
+		}
+		if c.quiet() {
+			c.reused = true
+			return c, nil
+		}
+		c.close()
+	}
+}
+
+// pop takes the idle connection used last.
+func (u *Upstream) pop() *conn {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	n := len(u.idle)
+	if n == 0 {
+		return nil
+	}
+	c := u.idle[n-1]
+	u.idle[n-1] = nil
+	u.idle = u.idle[:n-1]
+	return c
+}
+
+// dial opens a connection. The name is resolved anew each time and both
+// address families are tried (RFC 8305), so that a container that came back
+// under another address is found at once.
+func (u *Upstream) dial(ctx context.Context) (*conn, error) {
+	if n := u.open.Add(1); u.max > 0 && n > u.max {
+		u.open.Add(-1)
+		return nil, errMaxConns
+	}
+	nc, err := u.dialer.DialContext(ctx, u.network, u.address)
+	if err == nil && u.tls != nil {
+		nc, err = u.handshake(ctx, nc)
+	}
+	if err != nil {
+		u.open.Add(-1)
+		if ctx.Err() == nil {
+			u.fail(err)
+		}
+		return nil, err
+	}
+	u.failed.Store(0)
+	return newConn(u, nc), nil
+}
+
+func (u *Upstream) handshake(ctx context.Context, nc net.Conn) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, u.dialer.Timeout)
+	defer cancel()
+	tc := tls.Client(nc, u.tls)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return tc, nil
+}
+
+// fail remembers that a dial failed, for pools and the status page.
+func (u *Upstream) fail(err error) {
+	text := err.Error()
+	u.failure.Store(&text)
+	u.failed.Store(time.Now().UnixNano())
+}
+
+// cooling says whether a dial failed a moment ago.
+func (u *Upstream) cooling(now time.Time) bool {
+	f := u.failed.Load()
+	return f != 0 && now.UnixNano()-f < int64(cooldown)
+}
+
+// health is "up", "down" or, before the first dial, "unknown".
+func (u *Upstream) health() string {
+	switch {
+	case u.failed.Load() != 0:
+		return "down"
+	case u.open.Load() > 0 || u.failure.Load() != nil:
+		return "up"
+	}
+	return "unknown"
+}
+
+// give puts a connection back that may carry another request.
+func (u *Upstream) give(c *conn) {
+	c.SetDeadline(time.Time{})
+	c.idleSince = time.Now()
+	u.mu.Lock()
+	if u.retired || len(u.idle) >= maxIdle {
+		u.mu.Unlock()
+		c.close()
+		return
+	}
+	u.idle = append(u.idle, c)
+	if u.reaper == nil {
+		u.reaper = time.AfterFunc(idleUpstream, u.reap)
+	}
+	u.mu.Unlock()
+}
+
+// reap closes connections that were idle for too long.
+func (u *Upstream) reap() {
+	limit := time.Now().Add(-idleUpstream)
+	u.mu.Lock()
+	n := 0
+	for n < len(u.idle) && !u.idle[n].idleSince.After(limit) {
+		n++
+	}
+	old := append([]*conn(nil), u.idle[:n]...)
+	rest := copy(u.idle, u.idle[n:])
+	clear(u.idle[rest:])
+	u.idle = u.idle[:rest]
+	u.reaper = nil
+	if rest > 0 {
+		u.reaper = time.AfterFunc(idleUpstream, u.reap)
+	}
+	u.mu.Unlock()
+	for _, c := range old {
+		c.close()
+	}
+}
+
+// retire closes what is idle; connections in use are closed when they come
+// back. For upstreams a new configuration no longer names.
+func (u *Upstream) retire() {
+	u.mu.Lock()
+	idle := u.idle
+	u.idle, u.retired = nil, true
+	if u.reaper != nil {
+		u.reaper.Stop()
+		u.reaper = nil
+	}
+	u.mu.Unlock()
+	for _, c := range idle {
+		c.close()
+	}
+}
+
+// absent says whether a dial failed in the way it does while a process or its
+// container restarts: nobody listens, or the name is gone for the moment.
+func absent(err error) bool {
+	var dns *net.DNSError
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) ||
+		errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH) || errors.As(err, &dns)
+}
