@@ -226,6 +226,30 @@ func TestReloadFiles(t *testing.T) {
 	}
 }
 
+// A file that stays bad is told once, not every ten seconds.
+func TestSameProblemIsNoChange(t *testing.T) {
+	t.Parallel()
+	directory := t.TempDir()
+	source := mint(t, tomorrow, "matrix.example.com").put(t, directory, "a")
+	var log bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	files, err := loadFiles([]configs.CertificateFile{source}, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, changed := files.refresh(logger); changed {
+		t.Error("nothing changed")
+	}
+	write(t, source.Key, nil)
+	files, changed := files.refresh(logger)
+	if _, again := files.refresh(logger); !changed || again {
+		t.Errorf("changed %v, again %v", changed, again)
+	}
+	if n := strings.Count(log.String(), "level=ERROR msg=\"certificate file not taken over"); n != 1 {
+		t.Errorf("told %d times:\n%s", n, log.String())
+	}
+}
+
 // Clients that know only RSA, or only ECDSA, find their certificate.
 func TestTwoKeyTypes(t *testing.T) {
 	t.Parallel()

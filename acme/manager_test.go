@@ -231,10 +231,24 @@ func TestManageAgain(t *testing.T) {
 		m.Manage(t.Context(), []string{"matrix.example.com"})
 	}
 	eventually(t, "the name is back", func() bool { return m.Ready("matrix.example.com") })
-	time.Sleep(50 * time.Millisecond)
-	if !m.Ready("matrix.example.com") {
-		t.Error("a keeper that left took the certificate of its successor along")
+}
+
+// The last act of a keeper whose name was dropped is to forget the certificate,
+// so the next keeper of the name must not begin before it.
+func TestSuccessorWaits(t *testing.T) {
+	t.Parallel()
+	m := newTestManager(t, internalConfig(t.TempDir()), brisk)
+	predecessor := &keeper{done: make(chan struct{})}
+	m.mu.Lock()
+	m.parent = t.Context()
+	m.startKeeper("successor.example.com", predecessor)
+	m.mu.Unlock()
+	time.Sleep(100 * time.Millisecond)
+	if m.cached("successor.example.com") != nil {
+		t.Error("it did not wait")
 	}
+	close(predecessor.done)
+	eventually(t, "it begins", func() bool { return m.cached("successor.example.com") != nil })
 }
 
 func TestCertificates(t *testing.T) {
