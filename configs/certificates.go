@@ -17,9 +17,7 @@ func (c *Certificates) check(at spot) {
 		c.Files[i].check(at.key("files").index(i))
 	}
 	for i, name := range c.ExtraNames {
-		if name != "" {
-			at.key("extra_names").index(i).failIf(hostMistake(strings.TrimPrefix(name, "*.")))
-		}
+		at.key("extra_names").index(i).valid(strings.TrimPrefix(name, "*."), hostMistake)
 	}
 	directory := at.key("storage").key("directory")
 	if directory.written() && c.Storage.Directory == "" {

@@ -46,9 +46,7 @@ func (c *Config) checkRest(at spot) {
 	if c.Fallback != nil {
 		c.Fallback.check(at.key("fallback"))
 	}
-	if control := at.key("control"); control.written() {
-		control.failIf(socketPathMistake(c.Control))
-	}
+	at.key("control").valid(c.Control, socketPathMistake)
 	at.key("trusted_proxies").believesAll(c.TrustedProxies)
 	c.Timeouts.check(at.key("timeouts"))
 	if head := at.key("limits").key("head"); head.written() && (c.Limits.Head < 4<<10 || c.Limits.Head > 16<<20) {

@@ -50,7 +50,11 @@ func (c *Config) checkReserved(claims []claim) {
 		}
 		for _, prefix := range []string{"/_matrix", "/_synapse", "/.well-known"} {
 			if under(claim.path, prefix) {
-				claim.at.key("path").fail(quote(claim.path)+" lies under "+prefix+", which is Matrix's own", "choose another path")
+				at := claim.at
+				if path := at.key("path"); path.written() {
+					at = path
+				}
+				at.fail(quote(claim.path)+" lies under "+prefix+", which is Matrix's own", "choose another path")
 			}
 		}
 	}

@@ -26,9 +26,7 @@ func (p *FederationPolicy) decodeFrom(at spot) {
 }
 
 func (f *Federation) check(at spot) {
-	if f.Host != "" {
-		at.key("host").failIf(hostMistake(f.Host))
-	}
+	at.key("host").valid(f.Host, hostMistake)
 	at.key("port").inRange(f.Port, 1, 65535)
 	if with := at.key("with"); with.written() && !f.With.All {
 		with.fail("not supported yet", "write all, and let Synapse's federation_domain_whitelist decide")

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
@@ -15,7 +16,7 @@ import (
 
 const (
 	maxFileSize = 1 << 20 // bytes; a configuration of a hundred sites is a tenth of it
-	maxNodes    = 100_000 // values after aliases are replaced by what they stand for
+	maxNodes    = 30_000  // values after aliases are replaced by what they stand for
 	maxDepth    = 50
 )
 
@@ -243,6 +244,9 @@ func (p *parser) convertFields(n *node, content []*yaml.Node, path string, depth
 
 // joined is the path of a key below another.
 func joined(path, key string) string {
+	if strings.ContainsFunc(key, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		key = quote(key) // problems are lines
+	}
 	if path == "" {
 		return key
 	}

@@ -8,6 +8,9 @@ import (
 // pathMistake says what is wrong with a path to match. It is compared with what
 // clients send byte for byte, so it is written as they send it.
 func pathMistake(path string) (message, hint string) {
+	if path == "" {
+		return "is empty", ""
+	}
 	if !strings.HasPrefix(path, "/") {
 		return quote(path) + " does not begin with a slash", "write " + quote("/"+path)
 	}

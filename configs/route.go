@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"errors"
 	"net/http"
 	"regexp"
 	"regexp/syntax"
@@ -15,9 +16,7 @@ func (r *Route) check(at spot) {
 		at.key("name").fail(quote(r.Name)+" cannot be a metric label", "use the letters a to z, digits, hyphens and underscores")
 	}
 	for i, host := range r.Hosts {
-		if host != "" {
-			at.key("hosts").index(i).failIf(hostMistake(host))
-		}
+		at.key("hosts").index(i).valid(host, hostMistake)
 	}
 	for i, word := range r.Entrypoints {
 		at.key("entrypoints").index(i).oneOf(word, "https", "federation", "internal")
@@ -48,13 +47,16 @@ func (r *Route) checkMethods(at spot) {
 // what the lack of them means.
 func exactlyOne(at spot, without string, names ...string) {
 	var written []string
+	misspelt := false
 	for _, name := range names {
-		if at.key(name).written() {
+		key := at.key(name)
+		misspelt = misspelt || key.failed()
+		if key.written() {
 			written = append(written, name)
 		}
 	}
 	switch {
-	case len(written) == 0:
+	case len(written) == 0 && !misspelt:
 		at.fail(without+": "+enumerate(names)+" is required", "")
 	case len(written) > 1:
 		at.key(written[1]).fail("cannot go together with "+written[0], "keep one of "+enumerate(names))
@@ -63,31 +65,28 @@ func exactlyOne(at spot, without string, names ...string) {
 
 func (r *Route) checkMatch(at spot) {
 	exactlyOne(at, "matches nothing", "path", "path_prefix", "path_regexp")
-	if r.Path != "" {
-		at.key("path").checkOpen(r.Path, pathMistake)
-	}
-	if r.PathPrefix != "" {
-		at.key("path_prefix").checkOpen(r.PathPrefix, prefixMistake)
-	}
-	if r.PathRegexp != "" {
-		at.key("path_regexp").checkRegexp(r.PathRegexp)
-	}
-	for _, name := range []string{"path", "path_prefix", "path_regexp"} {
-		if key := at.key(name); key.written() {
-			at.require(name)
+	at.key("path").valid(r.Path, unlessClosed(pathMistake))
+	at.key("path_prefix").valid(r.PathPrefix, unlessClosed(prefixMistake))
+	at.key("path_regexp").valid(r.PathRegexp, regexpMistake)
+}
+
+// unlessClosed adds to the mistakes of a path that it stays closed.
+func unlessClosed(mistake func(string) (message, hint string)) func(string) (message, hint string) {
+	return func(path string) (message, hint string) {
+		if message, hint = mistake(path); message != "" {
+			return message, hint
 		}
+		return closedMistake(path, path)
 	}
 }
 
-// checkOpen reports a malformed path, or one that stays closed.
-func (s spot) checkOpen(path string, mistake func(string) (string, string)) {
-	if message, hint := mistake(path); message != "" {
-		s.fail(message, hint)
-		return
+// closedMistake says that a path, or all that begin with it, stays closed.
+func closedMistake(path, shown string) (message, hint string) {
+	closed := closedBy(path)
+	if closed == "" {
+		return "", ""
 	}
-	if closed := closedBy(path); closed != "" {
-		s.fail(quote(path)+" lies under "+closed+", which no route can open", closedRemedy(closed))
-	}
+	return quote(shown) + " lies under " + closed + ", which no route can open", closedRemedy(closed)
 }
 
 func closedRemedy(closed string) string {
@@ -97,29 +96,24 @@ func closedRemedy(closed string) string {
 	return "reach it on Synapse's own address"
 }
 
-// checkRegexp compiles a pattern (RE2, as package regexp has it); the whole raw
-// path must match.
-func (s spot) checkRegexp(pattern string) {
-	if _, err := regexp.Compile(pattern); err != nil {
-		hint := ""
-		if parseError := new(syntax.Error); strings.Contains(pattern, "(?") && asSyntaxError(err, parseError) {
-			hint = "lookaheads and backreferences do not exist here"
-		}
-		s.fail(strings.TrimPrefix(err.Error(), "error parsing regexp: "), hint)
-		return
+// regexpMistake compiles a pattern (RE2, as package regexp has it); the whole
+// raw path must match.
+func regexpMistake(pattern string) (message, hint string) {
+	if pattern == "" {
+		return "is empty", ""
 	}
-	if closed := closedBy(literalPrefix(pattern)); closed != "" {
-		s.fail(quote(pattern)+" lies under "+closed+", which no route can open", closedRemedy(closed))
+	_, err := regexp.Compile(pattern)
+	if err == nil {
+		_, err = regexp.Compile("^(?:" + pattern + ")$") // "\\Q" without "\\E" would reach beyond its end
 	}
-}
-
-// asSyntaxError tells an error of Perl syntax that RE2 lacks.
-func asSyntaxError(err error, into *syntax.Error) bool {
-	parsed, ok := err.(*syntax.Error)
-	if ok {
-		*into = *parsed
+	if err == nil {
+		return closedMistake(literalPrefix(pattern), pattern)
 	}
-	return ok && into.Code == syntax.ErrInvalidPerlOp
+	var syntaxError *syntax.Error
+	if errors.As(err, &syntaxError) && syntaxError.Code == syntax.ErrInvalidPerlOp {
+		hint = "lookaheads do not exist here"
+	}
+	return strings.TrimPrefix(err.Error(), "error parsing regexp: "), hint
 }
 
 // literalPrefix is what every path that matches begins with. The anchor is
@@ -137,13 +131,11 @@ func (r *Route) checkRewrite(at spot) {
 	if r.StripPrefix && !at.key("path_prefix").written() {
 		at.key("strip_prefix").fail("needs path_prefix", "remove it, or write path_prefix")
 	}
-	if r.AddPrefix != "" {
-		at.key("add_prefix").checkOpen(r.AddPrefix, prefixMistake)
-	}
+	at.key("add_prefix").valid(r.AddPrefix, unlessClosed(prefixMistake))
+	at.key("replace_path").valid(r.ReplacePath, unlessClosed(pathMistake))
 	if r.ReplacePath == "" {
 		return
 	}
-	at.key("replace_path").checkOpen(r.ReplacePath, pathMistake)
 	for _, name := range []string{"strip_prefix", "add_prefix"} {
 		if key := at.key(name); key.written() && (name != "strip_prefix" || r.StripPrefix) {
 			key.fail("cannot go together with replace_path", "keep one of them")

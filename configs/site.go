@@ -46,19 +46,14 @@ func (s *Site) check(at spot) {
 }
 
 func (s *Site) checkNames(at spot) {
-	if at.require("server_name") || s.ServerName == "" {
-		return
-	}
+	at.require("server_name")
 	name := at.key("server_name")
-	if message, hint := serverNameMistake(s.ServerName); message != "" {
-		name.reject(message, hint)
-	} else if s.hasPort() && s.Federation.Delegation != "none" {
+	name.valid(s.ServerName, serverNameMistake)
+	if s.hasPort() && s.Federation.Delegation != "none" {
 		name.fail("has a port: other servers connect to "+s.ServerName+" itself and never read its .well-known",
 			"write federation: { delegation: none }, or a name without port")
 	}
-	if s.Host != "" {
-		at.key("host").failIf(hostMistake(s.Host))
-	}
+	at.key("host").valid(s.Host, hostMistake)
 }
 
 func (s *Site) checkComponents(at spot) {
@@ -81,12 +76,8 @@ func (s *Site) checkComponents(at spot) {
 
 // checkPublished checks what stands under a host and a path.
 func checkPublished(at spot, host, path string, upstream *Upstream) {
-	if host != "" {
-		at.key("host").failIf(hostMistake(host))
-	}
-	if path != "" {
-		at.key("path").failIf(prefixMistake(path))
-	}
+	at.key("host").valid(host, hostMistake)
+	at.key("path").valid(path, prefixMistake)
 	if !at.require("upstream") && upstream != nil {
 		upstream.check(at.key("upstream"))
 	}
@@ -99,8 +90,8 @@ func (e *ElementCall) check(at spot) {
 	if !at.require("sfu") && e.SFU != nil {
 		e.SFU.check(at.key("sfu"))
 	}
-	at.key("jwt_path").failIf(prefixMistake(e.JWTPath))
-	at.key("sfu_path").failIf(prefixMistake(e.SFUPath))
+	at.key("jwt_path").valid(e.JWTPath, prefixMistake)
+	at.key("sfu_path").valid(e.SFUPath, prefixMistake)
 }
 
 var namePattern = regexp.MustCompile(`^[a-z0-9_-]+$`)
@@ -126,9 +117,7 @@ func (b *BaseDomain) check(at spot, host string) {
 			key.fail("has no effect without serve: true", "write serve: true when the DNS of the base domain points here")
 		}
 	}
-	if b.Redirect != "" {
-		redirect.failIf(redirectMistake(b.Redirect, host))
-	}
+	redirect.valid(b.Redirect, func(target string) (string, string) { return redirectMistake(target, host) })
 	if b.Upstream != nil {
 		b.Upstream.check(upstream)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -80,6 +79,16 @@ func (s spot) failIf(message, hint string) {
 	}
 }
 
+// valid reports what is wrong with the text that is written there.
+func (s spot) valid(text string, mistake func(string) (message, hint string)) {
+	if !s.written() {
+		return
+	}
+	if message, hint := mistake(text); message != "" {
+		s.reject(message, hint)
+	}
+}
+
 // require reports that a key is missing or empty, and tells so.
 func (s spot) require(name string) (missing bool) {
 	key := s.key(name)
@@ -88,7 +97,7 @@ func (s spot) require(name string) (missing bool) {
 		s.key(name).fail("is required", "")
 		return true
 	case key.node.kind == scalarNode && key.node.value == "":
-		key.fail("is empty", "")
+		key.reject("is empty", "")
 		return true
 	}
 	return false
@@ -143,7 +152,7 @@ func (s spot) resolve(path string) string {
 // readFile gives a file's content. One that is missing or closed to us is a
 // warning: validate runs on other machines and as other users than serve.
 func (s spot) readFile(path string) ([]byte, bool) {
-	data, err := os.ReadFile(path)
+	data, err := readBounded(path)
 	if err == nil {
 		return data, true
 	}
@@ -159,4 +168,11 @@ func (s spot) checkRoots(path string) {
 	}
 }
 
-func quote(text string) string { return strconv.Quote(text) }
+// quote shows a text between quotes, the beginning of it when it is long.
+func quote(text string) string {
+	const most = 200
+	if len(text) > most {
+		return strconv.Quote(text[:most]) + "…"
+	}
+	return strconv.Quote(text)
+}

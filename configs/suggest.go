@@ -4,6 +4,9 @@ import "strings"
 
 // nearest finds the word that was probably meant; empty when none is near.
 func nearest(word string, words []string) string {
+	if len(word) > 50 {
+		return "" // not a slip of the keyboard, and long to compare
+	}
 	best, bestDistance := "", 1+min(2, len(word)/3)
 	for _, candidate := range words {
 		if d := distance(strings.ToLower(word), candidate); d < bestDistance {

@@ -6,9 +6,7 @@ import (
 )
 
 func (s *Synapse) check(at spot) {
-	if s.Layout != "" {
-		at.key("layout").failIf(layoutMistake(s.Layout))
-	}
+	at.key("layout").valid(s.Layout, layoutMistake)
 	if s.Main == nil && !at.key("main").written() && !at.key("layout").written() {
 		at.key("main").fail("is required", `write the main process, such as "http://matrix-synapse:8008", or a layout`)
 	}

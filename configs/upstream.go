@@ -107,9 +107,7 @@ func (u *Upstream) checkTLS(at spot) {
 			key.fail("is only for https upstreams", "remove it, or write the url with https://")
 		}
 	}
-	if u.ServerName != "" {
-		at.key("server_name").failIf(hostMistake(u.ServerName))
-	}
+	at.key("server_name").valid(u.ServerName, hostMistake)
 	if u.CAFile != "" && u.TLS() {
 		u.CAFile = at.key("ca_file").resolve(u.CAFile)
 		at.key("ca_file").checkRoots(u.CAFile)
