@@ -52,7 +52,7 @@ func askAdmin(a configs.Address, what string) (string, error) {
 	defer client.CloseIdleConnections()
 	resp, err := client.Get("http://admin" + what)
 	if err != nil {
-		return "", fmt.Errorf("asking %s: %w", address, err)
+		return "", fmt.Errorf("the admin entrypoint %s does not answer: %w (hint: is vestibule running, with this configuration?)", address, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 4096))

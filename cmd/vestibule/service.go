@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,6 +30,7 @@ type service struct {
 	server   *proxy.Server
 	control  *control
 	started  time.Time
+	boot     *configs.Config // what was read at start: some keys hold until the end
 
 	mu   sync.Mutex // held during a reload
 	last attempt
@@ -51,7 +51,7 @@ func newService(path string, log *slog.Logger, level *slog.LevelVar) (*service, 
 	if err != nil {
 		return nil, err
 	}
-	s := &service{path: path, log: log, level: level, registry: prometheus.NewRegistry(), started: time.Now()}
+	s := &service{path: path, log: log, level: level, registry: prometheus.NewRegistry(), started: time.Now(), boot: cfg}
 	s.level.Set(logLevel(cfg))
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.metrics = proxy.NewMetrics(s.registry)
@@ -167,7 +167,7 @@ func (s *service) reload() attempt {
 	}
 	s.level.Set(logLevel(cfg))
 	s.certs.Manage(context.Background(), managed(cfg))
-	a.OK, a.Changes = true, changes(old, cfg)
+	a.OK, a.Changes = true, changes(s.boot, old, cfg)
 	s.note(a)
 	s.log.Info("configuration applied", "changes", a.Changes)
 	return a
@@ -176,89 +176,6 @@ func (s *service) reload() attempt {
 func (s *service) note(a attempt) {
 	s.metrics.Reloaded(a.OK)
 	s.last = a
-}
-
-// changes says what a reload changed, and what only a restart can.
-func changes(old, now *configs.Config) []string {
-	var out []string
-	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	for _, name := range difference(siteNames(now), siteNames(old)) {
-		add("site %s added", name)
-	}
-	for _, name := range difference(siteNames(old), siteNames(now)) {
-		add("site %s removed", name)
-	}
-	for _, name := range difference(now.CertificateNames(), old.CertificateNames()) {
-		add("certificate for %s wanted", name)
-	}
-	for _, name := range difference(old.CertificateNames(), now.CertificateNames()) {
-		add("certificate for %s no longer wanted", name)
-	}
-	out = append(out, poolChanges(old, now)...)
-	for _, key := range restartNeeded(old, now) {
-		add("%s changed: restart to apply it", key)
-	}
-	if len(out) == 0 {
-		add("no pool, site or name changed")
-	}
-	return out
-}
-
-func siteNames(cfg *configs.Config) []string {
-	var names []string
-	for _, s := range cfg.Sites {
-		names = append(names, s.ServerName)
-	}
-	return names
-}
-
-// difference lists what is in a and not in b.
-func difference(a, b []string) []string {
-	var out []string
-	for _, x := range a {
-		if !slices.Contains(b, x) {
-			out = append(out, x)
-		}
-	}
-	return out
-}
-
-// restartNeeded lists the keys that are read once, at start.
-func restartNeeded(old, now *configs.Config) []string {
-	var keys []string
-	addresses := func(key string, a, b []configs.Address) {
-		if !slices.Equal(a, b) {
-			keys = append(keys, key)
-		}
-	}
-	o, n := &old.Entrypoints, &now.Entrypoints
-	addresses("entrypoints.http.addresses", o.HTTP.Addresses, n.HTTP.Addresses)
-	addresses("entrypoints.https.addresses", o.HTTPS.Addresses, n.HTTPS.Addresses)
-	addresses("entrypoints.federation.addresses", o.Federation.Addresses, n.Federation.Addresses)
-	addresses("entrypoints.admin.addresses", o.Admin.Addresses, n.Admin.Addresses)
-	for _, site := range now.Sites {
-		var before []configs.Address
-		if s := old.Site(site.ServerName); s != nil {
-			before = s.Internal.Addresses
-		}
-		addresses("internal.addresses of "+site.ServerName, before, site.Internal.Addresses)
-	}
-	for key, changed := range map[string]bool{
-		"entrypoints.https.tls":          o.HTTPS.TLS != n.HTTPS.TLS,
-		"entrypoints.federation.tls":     o.Federation.TLS != n.Federation.TLS,
-		"control":                        old.Control != now.Control,
-		"certificates.storage.directory": old.Certificates.Storage != now.Certificates.Storage,
-		"certificates.issuer":            old.Certificates.Issuer != now.Certificates.Issuer,
-		"timeouts.head":                  old.Timeouts.Head != now.Timeouts.Head,
-		"timeouts.idle":                  old.Timeouts.Idle != now.Timeouts.Idle,
-		"limits.head":                    old.Limits.Head != now.Limits.Head,
-	} {
-		if changed {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // ready says whether requests can be served, and if not, why.
