@@ -40,6 +40,7 @@ var owners = map[string][]string{
 	"gopkg.in/yaml.v3":                    {"configs", "migrate"},
 	"github.com/prometheus/client_golang": {"proxy", "cmd"},
 	"golang.org/x/net/http/httpguts":      {"configs", "proxy"},
+	"golang.org/x/net/http2":              {"proxy"},
 	"golang.org/x/net/idna":               {"configs"},
 }
 
