@@ -39,6 +39,7 @@ var owners = map[string][]string{
 	"go.uber.org/zap":                     {"acme"},
 	"gopkg.in/yaml.v3":                    {"configs", "migrate"},
 	"github.com/prometheus/client_golang": {"proxy", "cmd"},
+	"github.com/rogpeppe/go-internal":     {"cmd"},
 	"golang.org/x/net/http/httpguts":      {"configs", "proxy"},
 	"golang.org/x/net/http2":              {"proxy"},
 	"golang.org/x/net/idna":               {"configs"},
