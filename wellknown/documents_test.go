@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -219,4 +220,46 @@ func TestServerName(t *testing.T) {
 	bad("matrix_1.example.com")       // no underscores in the grammar
 	bad("bücher.example")             // ASCII only
 	bad(strings.Repeat("a", 256))     // longer than a DNS name
+}
+
+// Whatever is accepted stands in the authority of a URL, as peers will use it.
+func FuzzServerName(f *testing.F) {
+	for _, seed := range []string{"matrix.example.com:8448", "[2001:db8::1]:443", "[::1]", "a:", "a/b", "a@b", "[fe80::1%25a]", "é"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		if checkServerName(name) != nil {
+			return
+		}
+		parsed, err := url.Parse("https://" + name + "/")
+		if err != nil || parsed.Host != name || parsed.Path != "/" || parsed.User != nil {
+			t.Errorf("%q is accepted, and is in a URL %+v (%v)", name, parsed, err)
+		}
+	})
+}
+
+// The presets lead to documents that clients find their way by.
+func TestPresets(t *testing.T) {
+	presets, err := filepath.Glob("../configs/presets/*.yaml")
+	if err != nil || len(presets) == 0 {
+		t.Fatalf("%d presets (%v)", len(presets), err)
+	}
+	for _, preset := range presets {
+		cfg, problems := configs.Load(preset)
+		if cfg == nil {
+			t.Errorf("%v", problems)
+			continue
+		}
+		for _, site := range cfg.Sites {
+			docs, err := New(cfg, site)
+			if err != nil {
+				t.Errorf("%s: %v", preset, err)
+				continue
+			}
+			body := docs.Answer(http.MethodGet, Client, noHeader).Body
+			if want := `"base_url": "https://` + site.Host + `"`; !bytes.Contains(body, []byte(want)) {
+				t.Errorf("%s: no %s in\n%s", preset, want, body)
+			}
+		}
+	}
 }
