@@ -59,3 +59,16 @@ func (c *client) do(method, address string, headers ...string) (*http.Response, 
 	}
 	return c.Do(request)
 }
+
+// through has the client go to an address whatever name it asks for.
+func (c *client) through(address string) {
+	dial := c.transport.DialContext
+	c.transport.DialContext = func(ctx context.Context, network, name string) (net.Conn, error) {
+		_, port, err := net.SplitHostPort(name)
+		if err != nil {
+			return nil, err
+		}
+		return dial(ctx, network, net.JoinHostPort(address, port))
+	}
+	c.transport.CloseIdleConnections()
+}

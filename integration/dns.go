@@ -14,10 +14,11 @@ const (
 	nameServerAddress = "127.0.0.53"
 	frontDoorAddress  = "127.1.0.1"
 	synapseAddress    = "127.2.0.1"
+	peerAddress       = "127.1.0.2"
 )
 
 // nameServer answers for the whole world of the laboratory. hs1.test and every
-// name below it is the front door; names that begin with "matrix-synapse" are
+// name below it is the front door, hs2.test another homeserver; names that begin with "matrix-synapse" are
 // MDAD's containers. Nothing has an AAAA, SRV or other record, and that is said
 // at once: Twisted waits a minute for a name server that is silent about SRV,
 // and takes SERVFAIL for an unreachable destination.
@@ -61,6 +62,8 @@ func addressOf(name string) string {
 		return ""
 	case name == serverName, strings.HasSuffix(name, "."+serverName):
 		return frontDoorAddress
+	case name == peerName:
+		return peerAddress
 	case strings.HasPrefix(name, "matrix-synapse"):
 		return synapseAddress
 	default:

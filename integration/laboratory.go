@@ -18,6 +18,7 @@ type laboratory struct {
 	roots     *x509.CertPool // the front door's CA alone
 	vestibule *vestibule
 	synapse   *synapse
+	peer      *peer
 	stops     []func() error // in the order of starting
 }
 
@@ -38,6 +39,11 @@ func startLaboratory(directory string) (*laboratory, error) {
 		return l, err
 	}
 	l.stops = append(l.stops, names.stop)
+
+	if l.peer, err = startPeer(directory); err != nil {
+		return l, err
+	}
+	l.stops = append(l.stops, l.peer.stop)
 
 	l.step("building vestibule")
 	binary, err := buildVestibule(directory)
@@ -72,7 +78,7 @@ func startLaboratory(directory string) (*laboratory, error) {
 	}
 
 	l.step("starting Synapse, %d processes", 1+len(oneOfEach))
-	if l.synapse, err = startSynapse(python(), directory, l.logs, db, cache); l.synapse != nil {
+	if l.synapse, err = startSynapse(python(), directory, l.logs, db, cache, l.peer); l.synapse != nil {
 		l.stops = append(l.stops, l.synapse.stop)
 	}
 	if err != nil {

@@ -60,5 +60,7 @@ func inside(m *testing.M, n namespace) (status int) {
 		fmt.Fprintln(os.Stderr, "starting the laboratory:", err)
 		return 1
 	}
-	return m.Run()
+	status = m.Run()
+	lab.step("memory: %s", describeMemory())
+	return status
 }

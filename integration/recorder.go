@@ -5,6 +5,7 @@ package integration
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 )
@@ -44,8 +45,9 @@ func (r *recorder) RoundTrip(request *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	record.Status = response.StatusCode
-	r.mu.Unlock()
+	record.URL = spell(numbered.URL) // a transport for federation finds the host
 	return response, nil
 }
 
@@ -55,11 +57,16 @@ func (r *recorder) remember(request *http.Request) *sent {
 	record := &sent{
 		ID:            fmt.Sprintf("%s.%d", r.name, len(r.requests)+1),
 		Method:        request.Method,
-		URL:           request.URL.Scheme + "://" + request.URL.Host + request.URL.RequestURI(),
+		URL:           spell(request.URL),
 		Authorization: request.Header.Get("Authorization"),
 	}
 	r.requests = append(r.requests, record)
 	return record
+}
+
+// spell is the URL with its target as it goes over the wire.
+func spell(address *url.URL) string {
+	return address.Scheme + "://" + address.Host + address.RequestURI()
 }
 
 // sent returns a copy of what was recorded so far.

@@ -104,7 +104,22 @@ install_clients() {
 	cat integration/clients/package.json integration/clients/package-lock.json >"$stamp"
 }
 
+# A shell for the image's build stage, unpacked only: installed, it would put
+# another busybox out.
+install_busybox() {
+	[ -x "$lab/busybox/bin/busybox" ] && return
+	say 'unpacking busybox-static into .lab/busybox'
+	mkdir -p "$lab/busybox"
+	(
+		cd "$lab/busybox"
+		quietly apt-get update
+		quietly apt-get download busybox-static
+		quietly dpkg-deb --extract busybox-static_*.deb .
+	)
+}
+
 install_packages
+install_busybox
 install_synapse
 install_node
 install_clients

@@ -41,15 +41,16 @@ type synapse struct {
 type synapseSettings struct {
 	ServerName, Address, IDHeader string
 	Directory, Postgres, Redis    string
+	PeerCA                        string // the file with the certificate of the other homeserver
 	Workers                       []worker
 }
 
 // startSynapse starts the processes and returns when every one of them serves
 // and is connected to the others. python is the virtual environment's.
-func startSynapse(python, directory, logs string, db *postgres, cache *redis) (*synapse, error) {
+func startSynapse(python, directory, logs string, db *postgres, cache *redis, other *peer) (*synapse, error) {
 	settings := synapseSettings{
 		ServerName: serverName, Address: synapseAddress, IDHeader: idHeader,
-		Directory: directory, Postgres: db.sockets, Redis: cache.socket, Workers: oneOfEach,
+		Directory: directory, Postgres: db.sockets, Redis: cache.socket, PeerCA: other.certificate, Workers: oneOfEach,
 	}
 	s := &synapse{workers: oneOfEach, logs: logs}
 	if err := s.configure(settings); err != nil {

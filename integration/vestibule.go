@@ -46,7 +46,7 @@ sites:
 
 // buildVestibule compiles the program of this checkout.
 func buildVestibule(directory string) (string, error) {
-	binary := filepath.Join(directory, "vestibule")
+	binary := filepath.Join(directory, "bin", "vestibule")
 	child := exec.Command("go", "build", "-buildvcs=false", "-o", binary, "./cmd/vestibule")
 	child.Dir = root()
 	child.Env = append(os.Environ(), "CGO_ENABLED=0")
