@@ -55,7 +55,7 @@ func newDemo(a demoAddresses, c *call) (s *service, cleanUp func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	backends := &demoBackends{}
+	backends := &demoBackends{urls: map[string]string{}}
 	cleanUp = func() {
 		backends.close()
 		os.RemoveAll(dir)
@@ -75,17 +75,20 @@ func newDemo(a demoAddresses, c *call) (s *service, cleanUp func(), err error) {
 }
 
 func writeDemoConfig(path string, a demoAddresses, dir string, backends *demoBackends) error {
-	t, err := template.New("demo").Funcs(template.FuncMap{"backend": backends.start}).Parse(demoConfig)
+	t, err := template.New("demo").Funcs(template.FuncMap{"backend": backends.start, "port": port}).Parse(demoConfig)
 	if err != nil {
 		return err
 	}
 	var text bytes.Buffer
-	err = t.Execute(&text, map[string]any{"Address": a, "Dir": dir, "Workers": demoWorkers(), "Streams": demoStreams()})
+	err = t.Execute(&text, map[string]any{"Address": a, "Dir": dir, "Hosts": demoHosts, "Workers": demoWorkers(), "Streams": demoStreams()})
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(path, text.Bytes(), 0o600)
 }
+
+// demoHosts are what the demo is called.
+var demoHosts = []string{"localhost", "127.0.0.1"}
 
 // demoWorkers are the classes under synapse.workers; sync has two processes, to
 // show that a user stays on one.
@@ -123,10 +126,17 @@ func (s *service) awaitReady(limit time.Duration) error {
 }
 
 // demoBackends are HTTP servers that say who they are.
-type demoBackends struct{ servers []*http.Server }
+type demoBackends struct {
+	servers []*http.Server
+	urls    map[string]string // by name
+}
 
-// start runs a back end on a port of the system's choice and returns its URL.
+// start returns the URL of the back end of that name, which it runs on a port
+// of the system's choice if it does not run yet.
 func (b *demoBackends) start(name string) (string, error) {
+	if url := b.urls[name]; url != "" {
+		return url, nil
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("starting the back end %s: %w", name, err)
@@ -134,7 +144,8 @@ func (b *demoBackends) start(name string) (string, error) {
 	srv := &http.Server{Handler: sayName(name), ReadHeaderTimeout: 10 * time.Second}
 	b.servers = append(b.servers, srv)
 	go srv.Serve(l) //nolint:errcheck // ends with close
-	return "http://" + l.Addr().String(), nil
+	b.urls[name] = "http://" + l.Addr().String()
+	return b.urls[name], nil
 }
 
 func (b *demoBackends) close() {
@@ -175,9 +186,10 @@ func demoSteps(a demoAddresses, dir, self string) []demoStep {
 	federation := "https://localhost:" + port(a.Federation)
 	config := " --config " + filepath.Join(dir, "vestibule.yaml")
 	sync := "'" + https + "/_matrix/client/v3/sync?since=s1&timeout=0'"
+	alice := "-H 'Authorization: Bearer syt_YWxpY2U_abcdefghijklmnopqrst_0aBcDe' "
 	return []demoStep{
 		{"A client asks which versions the server speaks", curl + https + "/_matrix/client/versions"},
-		{"alice syncs: her token names her, so she always meets the same of two processes", curl + "-H 'Authorization: Bearer syt_YWxpY2U_abcdefghijklmnopqrst_0aBcDe' " + sync},
+		{"alice syncs: her token names her, so she always meets the same of two processes", curl + alice + sync},
 		{"bob may meet the other", curl + "-H 'Authorization: Bearer syt_Ym9i_abcdefghijklmnopqrst_1aBcDe' " + sync},
 		{"A first sync is slow, so it is kept apart", curl + "'" + https + "/_matrix/client/v3/sync?timeout=0'"},
 		{"A message is sent: the room's worker, and every byte of the path arrives", curl + "-X PUT -d '{}' '" + https + "/_matrix/client/v3/rooms/%21room%3alocalhost/send/m.room.message/txn%2F1'"},
@@ -187,7 +199,7 @@ func demoSteps(a demoAddresses, dir, self string) []demoStep {
 		{"Element Web", curl + https + "/element/config.json"},
 		{"Synapse's admin API is open to the addresses under admins only, here to loopback", curl + https + "/_synapse/admin/v1/server_version"},
 		{"Replication never is, however it is spelt", curl + https + "/_synapse/client/%2e%2e/replication/x"},
-		{"Why? explain says who answers, and who does not", self + " explain GET " + sync + config},
+		{"Why? explain says who answers, and who does not", self + " explain " + alice + "GET " + sync + config},
 		{"How is it?", "curl -s http://" + a.Admin + "/readyz"},
 	}
 }
