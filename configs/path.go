@@ -48,24 +48,22 @@ func prefixMistake(path string) (message, hint string) {
 	return "", ""
 }
 
-// closedPrefixes stay between Synapse and its own: no route can open them.
-// What they do is in Synapse's docs/reverse_proxy.md, "Synapse administration
-// endpoints", and in MAS's docs/setup/reverse-proxy.md.
-var closedPrefixes = []string{"/_synapse/admin", "/_synapse/mas", "/_synapse/metrics", "/_synapse/replication"}
-
-// closedBy gives the closed prefix that a path lies under; empty when none.
-// Letters may be percent-encoded: Synapse finds these resources by the decoded
-// segments (util/httpresourcetree.py).
+// closedBy gives the closed prefix that a path lies under; empty when none. Of
+// what Synapse has under /_synapse, client is for everybody, admin has its own
+// gate, and mas, metrics, replication and whatever a later version adds are for
+// its neighbours alone (Synapse, docs/reverse_proxy.md, "Synapse administration
+// endpoints"). Letters may be percent-encoded: Synapse finds these resources by
+// their decoded segments (util/httpresourcetree.py).
 func closedBy(path string) string {
 	if decoded, err := url.PathUnescape(path); err == nil {
 		path = decoded
 	}
-	for _, closed := range closedPrefixes {
-		if under(path, closed) {
-			return closed
-		}
+	rest, found := strings.CutPrefix(path, "/_synapse/")
+	segment, _, _ := strings.Cut(rest, "/")
+	if !found || segment == "" || segment == "client" {
+		return ""
 	}
-	return ""
+	return "/_synapse/" + segment
 }
 
 // under tells whether a path is a prefix or lies below it, by whole segments.

@@ -17,6 +17,7 @@ type placedRoute struct {
 // priority.
 func (c *Config) checkRoutes(at spot) {
 	var routes []placedRoute
+	processes := c.synapseProcesses()
 	for i, site := range c.Sites {
 		names := map[string]Place{}
 		for j := range site.Routes {
@@ -28,6 +29,7 @@ func (c *Config) checkRoutes(at spot) {
 				names[route.Name] = route.at.key("name").place
 			}
 			c.checkRouteHosts(route)
+			route.checkRewriteTarget(processes)
 			if slices.Contains(route.Entrypoints, "internal") && len(site.Internal.Addresses) == 0 {
 				route.at.key("entrypoints").fail("the site has no internal entrypoint", "write internal: { addresses: [\":8008\"] } in the site, or remove internal here")
 			}
@@ -42,12 +44,55 @@ func (c *Config) checkRoutes(at spot) {
 	}
 }
 
+// checkRouteHosts reports hosts of another site, and paths that hosts of
+// Synapse answer before any route is tried: /health and /metrics are for its
+// monitoring.
 func (c *Config) checkRouteHosts(route placedRoute) {
 	for i, host := range route.Hosts {
-		if owner := c.owner(host); owner >= 0 && owner != route.site {
-			other := c.Sites[owner]
+		owner := c.owner(host)
+		if owner < 0 {
+			continue
+		}
+		if other := c.Sites[owner]; owner != route.site {
 			route.at.key("hosts").index(i).fail(quote(host)+" belongs to the site "+other.ServerName+" at "+other.Place.String(),
 				"write the route there")
+		}
+		if path := strings.TrimSuffix(route.Path, "/"); path == "/health" || path == "/metrics" {
+			route.at.key("path").fail(quote(route.Path)+" is answered with 404 on "+host+", whatever the routes", "choose another path")
+		}
+	}
+}
+
+// synapseProcesses gives the addresses of all sites' Synapse processes.
+func (c *Config) synapseProcesses() map[string]bool {
+	processes := map[string]bool{}
+	for _, site := range c.Sites {
+		for _, upstream := range []*Upstream{site.Synapse.Main, site.Synapse.Federation} {
+			if upstream != nil {
+				processes[upstream.Address()] = true
+			}
+		}
+		for _, upstreams := range site.Synapse.Workers {
+			for _, upstream := range upstreams {
+				processes[upstream.Address()] = true
+			}
+		}
+	}
+	return processes
+}
+
+// checkRewriteTarget reports a route that changes the path of what it sends to
+// Synapse. Closed paths are recognised as clients write them, so a prefix that
+// comes or goes on the way would open them; and signed requests would no longer
+// bear their signature.
+func (r placedRoute) checkRewriteTarget(processes map[string]bool) {
+	if !r.StripPrefix && r.AddPrefix == "" {
+		return
+	}
+	for i, upstream := range r.Upstreams {
+		if upstream.URL != "" && processes[upstream.Address()] {
+			r.at.key("upstreams").index(i).fail(quote(upstream.URL)+" is a process of Synapse, which must get paths as they came",
+				"remove strip_prefix and add_prefix, or use replace_path")
 		}
 	}
 }
@@ -57,8 +102,17 @@ func (c *Config) checkRouteHosts(route placedRoute) {
 func (r placedRoute) ties(other placedRoute) bool {
 	return r.Priority == other.Priority &&
 		r.samePaths(other.Route) &&
-		(len(r.Methods) == 0 || len(other.Methods) == 0 || meet(r.Methods, other.Methods)) &&
+		r.shareMethods(other.Route) &&
 		r.shareEntrance(other)
+}
+
+// shareMethods tells whether both take some method; who takes GET takes HEAD.
+func (r *Route) shareMethods(other *Route) bool {
+	if len(r.Methods) == 0 || len(other.Methods) == 0 || meet(r.Methods, other.Methods) {
+		return true
+	}
+	readers := []string{"GET", "HEAD"}
+	return meet(r.Methods, readers) && meet(other.Methods, readers)
 }
 
 // shareEntrance tells whether a request can reach both: over an entrypoint of
