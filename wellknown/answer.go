@@ -3,17 +3,17 @@ package wellknown
 import (
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 )
 
 // Answer is a whole response but for the headers of the server itself (Date,
-// Content-Length of a body that is there, Connection).
+// Content-Length, Connection).
 type Answer struct {
 	Status int
 	// Header holds each field once, in the order to write them.
 	Header [][2]string
-	// Body is nil for HEAD, 204 and 304. It is shared: never change it.
+	// Body is nil for 204 and 304. The answer to HEAD has that of GET: its length
+	// is told, and it is not sent. It is shared: never change it.
 	Body []byte
 }
 
@@ -44,11 +44,7 @@ func (d *Documents) Answer(method, document string, header func(name string) str
 	case http.MethodOptions:
 		return Answer{Status: http.StatusNoContent, Header: with([2]string{"Allow", allowed})}
 	case http.MethodGet, http.MethodHead:
-		answer := d.get(document, header)
-		if method == http.MethodHead {
-			return answer.withoutBody()
-		}
-		return answer
+		return d.get(document, header)
 	default:
 		answer := failure(http.StatusMethodNotAllowed, "M_UNRECOGNIZED", "This document can only be read.")
 		answer.Header = append(answer.Header, [2]string{"Allow", allowed})
@@ -71,15 +67,6 @@ func (d *Documents) get(document string, header func(name string) string) Answer
 		Header: append(fresh, [2]string{"Content-Type", "application/json"}),
 		Body:   found.body,
 	}
-}
-
-// withoutBody is the answer to HEAD, which says how long the body would be.
-func (a Answer) withoutBody() Answer {
-	if a.Body != nil {
-		a.Header = append(a.Header, [2]string{"Content-Length", strconv.Itoa(len(a.Body))})
-		a.Body = nil
-	}
-	return a
 }
 
 // failure is a Matrix error; the texts need no escaping.

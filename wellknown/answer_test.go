@@ -3,7 +3,6 @@ package wellknown
 import (
 	"encoding/json"
 	"net/http"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -47,7 +46,6 @@ func ifNoneMatch(value string) func(string) string {
 func TestHeaders(t *testing.T) {
 	docs := documents(t)
 	etag := field(t, docs.Answer("GET", Client, noHeader), "ETag")
-	length := strconv.Itoa(len(docs.Answer("GET", Client, noHeader).Body))
 	cors := map[string]string{
 		"Access-Control-Allow-Origin":  "*",
 		"Access-Control-Allow-Methods": "GET, POST, PUT, DELETE, OPTIONS",
@@ -60,11 +58,11 @@ func TestHeaders(t *testing.T) {
 		header                  map[string]string
 	}{
 		{"GET", Client, "", 200, map[string]string{"Content-Type": "application/json", "Cache-Control": hour, "ETag": etag}},
-		{"HEAD", Client, "", 200, map[string]string{"Content-Type": "application/json", "Cache-Control": hour, "ETag": etag, "Content-Length": length}},
+		{"HEAD", Client, "", 200, map[string]string{"Content-Type": "application/json", "Cache-Control": hour, "ETag": etag}},
 		{"GET", Client, etag, 304, map[string]string{"Cache-Control": hour, "ETag": etag}},
 		{"HEAD", Client, etag, 304, map[string]string{"Cache-Control": hour, "ETag": etag}},
 		{"GET", Support, "*", 404, map[string]string{"Content-Type": "application/json"}},
-		{"HEAD", Support, "", 404, map[string]string{"Content-Type": "application/json", "Content-Length": "80"}},
+		{"HEAD", Support, "", 404, map[string]string{"Content-Type": "application/json"}},
 		{"GET", "mautrix", "", 404, map[string]string{"Content-Type": "application/json"}},
 		{"POST", Client, "", 405, map[string]string{"Content-Type": "application/json", "Allow": "GET, HEAD, OPTIONS"}},
 		{"get", Client, "", 405, map[string]string{"Content-Type": "application/json", "Allow": "GET, HEAD, OPTIONS"}},
@@ -87,7 +85,7 @@ func TestHeaders(t *testing.T) {
 				}
 			}
 		}
-		bodiless := c.method == "HEAD" || c.status == 204 || c.status == 304
+		bodiless := c.status == 204 || c.status == 304
 		if (answer.Body == nil) != bodiless {
 			t.Errorf("%s: body %q", name, answer.Body)
 		}
