@@ -6,6 +6,9 @@
 // each with its place and, where it is known, the remedy. The rest of the
 // program only ever sees a Config without mistakes.
 //
+// Hosts come out in lower case, paths without a slash at the end, and relative
+// paths of files joined to the directory of the file that names them.
+//
 // It never dials, never listens and never changes a file.
 package configs
 
@@ -17,8 +20,9 @@ import (
 // Config is a whole configuration: what one vestibule process serves.
 type Config struct {
 	// Include lists further files, such as "local.yaml" or "generated/*.yaml",
-	// relative to the file that names them. They are merged, sites by
-	// server_name. Optional.
+	// relative to the file that names them; a name without wildcard must exist.
+	// They are merged: lists grow, sites meet by server_name, and a value can be
+	// set in one file only. Optional.
 	Include []string `yaml:"include"`
 
 	// Admins are the addresses that may use what is closed to others: Ketesa,
@@ -149,8 +153,8 @@ type Certificates struct {
 
 // CertificateFile is a certificate chain and its key, both PEM.
 type CertificateFile struct {
-	Certificate string `yaml:"certificate"` // path of the chain, leaf first
-	Key         string `yaml:"key"`         // path of the private key
+	Certificate string `yaml:"certificate"` // path of the chain, leaf first. Required
+	Key         string `yaml:"key"`         // path of the private key. Required
 
 	Place Place `yaml:"-"`
 }
@@ -164,21 +168,29 @@ type Storage struct {
 
 // Export describes PEM files written for other programs.
 type Export struct {
-	Directory string   `yaml:"directory"`
-	Names     []string `yaml:"names"`
-	Mode      string   `yaml:"mode"`
-	Owner     string   `yaml:"owner"`
+	Directory string   `yaml:"directory"` // where they are written
+	Names     []string `yaml:"names"`     // whose certificates, such as "matrix.example.com"
+	Mode      string   `yaml:"mode"`      // of the files, such as "0640"
+	Owner     string   `yaml:"owner"`     // of the files, such as "991:991"
 
 	Place Place `yaml:"-"`
 }
 
 // ACME is the account at a certificate authority and the ways to prove control.
 type ACME struct {
-	Email      string      `yaml:"email"`
-	Directory  string      `yaml:"directory"`
-	Staging    bool        `yaml:"staging"`
-	RootsFile  string      `yaml:"roots_file"`
-	Profile    string      `yaml:"profile"`
+	// Email is where the authority writes to.
+	Email string `yaml:"email"`
+	// Directory is the authority's URL. Optional. Defaults to Let's Encrypt's.
+	Directory string `yaml:"directory"`
+	// Staging uses Let's Encrypt's test authority. Optional. Defaults to false.
+	Staging bool `yaml:"staging"`
+	// RootsFile holds the root of a private authority. Optional.
+	RootsFile string `yaml:"roots_file"`
+	// Profile asks for a kind of certificate (draft-aaron-acme-profiles).
+	// Optional.
+	Profile string `yaml:"profile"`
+	// Challenges are the ways to prove control, the first whose zone holds the
+	// name.
 	Challenges []Challenge `yaml:"challenges"`
 
 	Place Place `yaml:"-"`
@@ -186,9 +198,9 @@ type ACME struct {
 
 // Challenge is one way to prove control over the names of a zone.
 type Challenge struct {
-	Zone   string  `yaml:"zone"`
-	DNS01  *DNS01  `yaml:"dns01"`
-	HTTP01 *HTTP01 `yaml:"http01"`
+	Zone   string  `yaml:"zone"`   // such as "example.com". Optional: without it, all names
+	DNS01  *DNS01  `yaml:"dns01"`  // by TXT records
+	HTTP01 *HTTP01 `yaml:"http01"` // on the http entrypoint
 
 	Place Place `yaml:"-"`
 }
@@ -198,32 +210,45 @@ type HTTP01 struct{}
 
 // DNS01 answers challenges with TXT records.
 type DNS01 struct {
-	OVH                *OVH              `yaml:"ovh"`
-	Delegate           map[string]string `yaml:"delegate"`
-	Resolvers          []string          `yaml:"resolvers"`
-	PropagationTimeout Duration          `yaml:"propagation_timeout"`
+	// OVH publishes the records.
+	OVH *OVH `yaml:"ovh"`
+	// Delegate maps the name of a record to where its CNAME leads. Optional.
+	Delegate map[string]string `yaml:"delegate"`
+	// Resolvers are asked instead of the system's, such as "192.0.2.53:53".
+	// Optional.
+	Resolvers []string `yaml:"resolvers"`
+	// PropagationTimeout is how long a record may take to be seen. Optional.
+	// Defaults to 15m.
+	PropagationTimeout Duration `yaml:"propagation_timeout"`
 }
 
-// OVH is an account at OVH. Its secrets come from files or the environment.
+// OVH is an account at OVH. Its secrets come from files or, when no file is
+// named, from the variables OVH_* of the environment.
 type OVH struct {
-	Endpoint              string `yaml:"endpoint"`
+	Endpoint string `yaml:"endpoint"` // such as "ovh-eu"
+
+	// One kind of account: an application key,
 	ApplicationKeyFile    string `yaml:"application_key_file"`
 	ApplicationSecretFile string `yaml:"application_secret_file"`
 	ConsumerKeyFile       string `yaml:"consumer_key_file"`
-	ClientIDFile          string `yaml:"client_id_file"`
-	ClientSecretFile      string `yaml:"client_secret_file"`
-	TokenURL              string `yaml:"token_url"`
-	AccessTokenFile       string `yaml:"access_token_file"`
+	// or an OAuth 2.0 client,
+	ClientIDFile     string `yaml:"client_id_file"`
+	ClientSecretFile string `yaml:"client_secret_file"`
+	TokenURL         string `yaml:"token_url"`
+	// or a token.
+	AccessTokenFile string `yaml:"access_token_file"`
 }
 
 // Site is one homeserver and what belongs to it.
 type Site struct {
 	// ServerName is the part of user ids after the colon, such as
-	// "example.com". Required.
+	// "example.com". Required. One with a port needs federation.delegation: none,
+	// for other servers then connect to it without a look at .well-known (Matrix
+	// v1.16, server-server API, "Resolving server names", step 2).
 	ServerName string `yaml:"server_name"`
 
 	// Host is where clients reach Synapse. Optional. Defaults to
-	// "matrix.<server_name>".
+	// "matrix.<server_name>", or to the server_name when that is an IP address.
 	Host string `yaml:"host"`
 
 	// BaseDomain says whether server_name itself points here.
@@ -287,8 +312,9 @@ type BaseDomain struct {
 // Synapse says where a homeserver's processes listen.
 type Synapse struct {
 	// Layout names one of MDAD's worker layouts, such as "mdad/one-of-each", and
-	// fills Main, Federation and Workers with its container names. A date picks
-	// an older playbook: "mdad/one-of-each@2026-04-03". Optional.
+	// fills what is absent of Main, Federation and Workers with its container
+	// names. A date picks the playbook of that day, whose Synapse may have had
+	// fewer stream writers: "mdad/one-of-each@2026-04-03". Optional.
 	Layout string `yaml:"layout"`
 
 	// Main is the main process, such as "http://matrix-synapse:8008". It answers
@@ -300,7 +326,8 @@ type Synapse struct {
 	Federation *Upstream `yaml:"federation"`
 
 	// Workers lists the processes of each class; stream writers are under the
-	// key streams. Given classes replace the layout's. Optional.
+	// key streams. Given classes replace the layout's, and an empty list takes
+	// the layout's away. Optional.
 	Workers Workers `yaml:"workers"`
 
 	// Hold is how long a request waits for a process that refuses connections,
@@ -320,7 +347,8 @@ type Workers map[Class][]Upstream
 
 // Internal is a plain HTTP entrypoint for a site's bridges and bots.
 type Internal struct {
-	Addresses []Address `yaml:"addresses"` // such as ":8008"; empty means off
+	// Addresses to listen on, such as ":8008". Optional. Empty means off.
+	Addresses []Address `yaml:"addresses"`
 	// AdminAPI opens /_synapse/admin there. Optional. Defaults to false.
 	AdminAPI bool `yaml:"admin_api"`
 
@@ -393,8 +421,8 @@ type Federation struct {
 	// Port is what well-known advertises. Optional. Defaults to 8448, or to 443
 	// when the federation entrypoint is off.
 	Port int `yaml:"port"`
-	// Delegation is "well_known" (default) or "none"; "srv" is not supported
-	// yet.
+	// Delegation says how other servers learn of Host and Port: by "well_known"
+	// (default), or "none": they do not. "srv" is not supported yet.
 	Delegation string `yaml:"delegation"`
 	// OpenID is "auto" (default).
 	OpenID string `yaml:"openid"`
@@ -428,14 +456,15 @@ type ElementCall struct {
 // WellKnownDocuments are merged over what is generated, key by key, objects
 // recursively; these win. Values are what JSON can hold.
 type WellKnownDocuments struct {
-	Client  map[string]any `yaml:"client"`
-	Server  map[string]any `yaml:"server"`
-	Support map[string]any `yaml:"support"`
+	Client  map[string]any `yaml:"client"`  // /.well-known/matrix/client
+	Server  map[string]any `yaml:"server"`  // /.well-known/matrix/server
+	Support map[string]any `yaml:"support"` // /.well-known/matrix/support
 }
 
 // Route is the operator's own: what it matches and what happens then.
 type Route struct {
-	// Name stands in explain, logs and metrics. Required, unique in its site.
+	// Name stands in explain, logs and metrics: letters a to z, digits, hyphens
+	// and underscores. Required, unique in its site.
 	Name string `yaml:"name"`
 	// Hosts it applies to. Optional. Defaults to the site's host.
 	Hosts []string `yaml:"hosts"`
@@ -450,14 +479,16 @@ type Route struct {
 	PathPrefix string `yaml:"path_prefix"`
 	PathRegexp string `yaml:"path_regexp"`
 
-	// StripPrefix removes PathPrefix before forwarding. Optional.
+	// StripPrefix removes PathPrefix before forwarding. Optional. Not towards
+	// Synapse, as AddPrefix.
 	StripPrefix bool `yaml:"strip_prefix"`
 	// AddPrefix puts a path before what is forwarded. Optional.
 	AddPrefix string `yaml:"add_prefix"`
 	// ReplacePath is forwarded instead of the path. Optional.
 	ReplacePath string `yaml:"replace_path"`
 
-	// RequestHeaders and ResponseHeaders are set; an empty value removes.
+	// RequestHeaders and ResponseHeaders are set; an empty value removes. What
+	// belongs to the connection or tells who the client is cannot be set.
 	RequestHeaders  map[string]string `yaml:"request_headers"`
 	ResponseHeaders map[string]string `yaml:"response_headers"`
 
@@ -499,9 +530,9 @@ type Upstream struct {
 
 // TCPForward is a port where TLS ends here and plain bytes go onward.
 type TCPForward struct {
-	Address  Address `yaml:"address"`
-	Host     string  `yaml:"host"`
-	Upstream string  `yaml:"upstream"`
+	Address  Address `yaml:"address"`  // to listen on, such as ":5350"
+	Host     string  `yaml:"host"`     // whose certificate is shown
+	Upstream string  `yaml:"upstream"` // "host:port"
 
 	Place Place `yaml:"-"`
 }
@@ -529,8 +560,8 @@ type Limits struct {
 
 // EndpointLimit bounds the requests of one class that are under way.
 type EndpointLimit struct {
-	Concurrent int      `yaml:"concurrent"`
-	Queue      Duration `yaml:"queue"`
+	Concurrent int      `yaml:"concurrent"` // how many may be under way
+	Queue      Duration `yaml:"queue"`      // how long one more waits
 }
 
 // Logging says what is written to standard error, as JSON lines.

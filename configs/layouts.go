@@ -51,7 +51,7 @@ const mdadFirstStreamPort = 20011
 var mdadStreams = []struct {
 	stream  string
 	writers int
-	since   string // the release of the Synapse that has the stream
+	since   string // from when a playbook installs a Synapse that has the stream
 }{
 	{"events", 1, ""}, // speaks to Synapse's processes alone, but counts
 	{"typing", 1, ""},
