@@ -232,7 +232,19 @@ func (s *section) speakYAML(f field) string {
 	} else if rest, ok := strings.CutPrefix(doc, f.name+" "); ok {
 		doc = "`" + f.key + "` " + rest
 	}
-	return sentence(quotedOrName.ReplaceAllStringFunc(doc, s.code))
+	return s.withDefault(f, sentence(quotedOrName.ReplaceAllStringFunc(doc, s.code)))
+}
+
+// withDefault adds the default where the comment leaves it to configs.Default.
+func (s *section) withDefault(f field, doc string) string {
+	if len(s.paths) > 1 || strings.Contains(doc, "efault") || strings.Contains(doc, "Not supported") {
+		return doc
+	}
+	value := defaultOf(strings.TrimPrefix(s.paths[0]+"."+f.key, "."))
+	if value == "" {
+		return doc
+	}
+	return strings.TrimPrefix(doc+" Defaults to `"+value+"`.", " ")
 }
 
 // withoutSubject drops "Main is" from "Main is the main process".
@@ -246,8 +258,9 @@ func withoutSubject(doc, name string) (rest string, ok bool) {
 }
 
 // quotedOrName is a value in quotation marks, code, or a word that may be a
-// field's name. Words all in capitals, such as TLS, name the thing itself.
-var quotedOrName = regexp.MustCompile("\"[^\"]*\"|`[^`]*`|\\b[A-Z][A-Za-z]*[a-z][A-Za-z]*\\b")
+// field's name. What has blanks in it is a title, not a value, and words all in
+// capitals, such as TLS, name the thing itself.
+var quotedOrName = regexp.MustCompile("\"[^\" ]*\"|`[^`]*`|\\b[A-Z][A-Za-z]*[a-z][A-Za-z]*\\b")
 
 // proper are fields' names that mean the thing itself inside a sentence.
 var proper = []string{"Element", "Host", "Ketesa", "Synapse"}
@@ -269,7 +282,7 @@ func sentence(doc string) string {
 	if doc == "" || strings.HasSuffix(doc, ".") {
 		return doc
 	}
-	return doc + "."
+	return strings.TrimRight(doc, ",;") + "."
 }
 
 // introduction is the type's comment without the type's name.

@@ -68,6 +68,22 @@ type Upstream struct {
 	}
 }
 
+func TestDefaultOf(t *testing.T) {
+	for path, want := range map[string]string{
+		"timeouts.head":        "10s",
+		"limits.head":          "64KiB",
+		"logging.access":       "true",
+		"certificates.files":   "", // not a single value
+		"fallback":             "", // nothing
+		"entrypoints.http.tls": "", // false
+		"sites[].server_name":  "", // in a list
+	} {
+		if got := defaultOf(path); got != want {
+			t.Errorf("defaultOf(%q) is %q, want %q", path, got, want)
+		}
+	}
+}
+
 func TestReferenceNeedsTheSchema(t *testing.T) {
 	if _, err := reference([]byte("package configs")); err == nil {
 		t.Error("a file without type Config was taken for the schema")
