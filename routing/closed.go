@@ -1,9 +1,10 @@
 package routing
 
-// What Synapse must not show is decided on three readings of a path: as it came,
-// with its segments decoded once as Twisted does before it walks its resources
-// (twisted.web.server.Request.process), and decoded until stable and cleaned as
-// some proxies do. The strictest reading counts.
+// What Synapse must not show is decided on several readings of a path: as it
+// came; with its segments decoded once and nothing else, as Twisted does before
+// it walks its resources (twisted.web.server.Request.process); and, for proxies
+// and servers of all habits, decoded any number of times and then cleaned, where
+// each place that the walk passes counts. The strictest reading wins.
 //
 // Synapse's own tree (app/homeserver.py, app/generic_worker.py) puts under
 // /_synapse: client, which is for everybody; admin; and mas, metrics and
@@ -20,7 +21,7 @@ const (
 	zoneClosed      // the rest of /_synapse, but for client
 )
 
-// zones are a path's three readings.
+// zones are what a path's readings come to.
 type zones struct{ raw, decoded, cleaned zone }
 
 // strictest is the zone that counts.
@@ -36,7 +37,7 @@ func (z zones) shown() zones {
 	return z
 }
 
-// zones reads the path in the three ways.
+// zones reads the path.
 func (t *target) zones() zones {
 	raw := zoneOf(t.path, equal)
 	if !t.escaped && !t.tangled {
@@ -52,39 +53,46 @@ func (t *target) zones() zones {
 	if !t.tangled {
 		return zones{raw, decoded, decoded}
 	}
-	return zones{raw, decoded, cleanZone(t.path)}
+	return zones{raw, decoded, cleanedZone(t.path)}
 }
 
-func cleanZone(path string) zone {
+// cleanedZone is the strictest zone over all spellings of a path.
+func cleanedZone(path string) zone {
 	var buffer [1024]byte
-	clean := appendClean(buffer[:0], path)
-	first, rest := cutClean(clean)
-	switch {
-	case string(first) == "metrics" && len(rest) == 0, string(first) == "health" && len(rest) == 0:
-		return zoneHidden
-	case string(first) != "_synapse":
-		return zoneOpen
-	case len(rest) == 0:
+	s := spell(buffer[:], path)
+	strictest := walkZone(s.spelling)
+	for s.next() {
+		strictest = max(strictest, walkZone(s.spelling))
+	}
+	if s.endless {
 		return zoneClosed
 	}
-	second, _ := cutClean(rest)
-	switch string(second) {
-	case "client":
-		return zoneOpen
-	case "admin":
-		return zoneAdmin
-	}
-	return zoneClosed
+	return strictest
 }
 
-// cutClean returns the first segment of a cleaned path and what follows.
-func cutClean(path []byte) (segment, rest []byte) {
-	for i := 1; i < len(path); i++ {
-		if path[i] == '/' {
-			return path[1:i], path[i:]
+// walkZone is the strictest zone on the way through a path.
+func walkZone(path []byte) zone {
+	strictest, synapse, hidden := zoneOpen, false, false
+	w := walker{rest: path}
+	for w.next() {
+		switch {
+		case w.depth == 1:
+			synapse = string(w.segment) == "_synapse"
+			hidden = string(w.segment) == "metrics" || string(w.segment) == "health"
+		case w.depth > 2 || !synapse || string(w.segment) == "client":
+		case string(w.segment) == "admin":
+			strictest = max(strictest, zoneAdmin)
+		default:
+			return zoneClosed
 		}
 	}
-	return path[1:], nil
+	switch {
+	case w.depth == 1 && synapse:
+		return zoneClosed
+	case w.depth == 1 && hidden:
+		return max(strictest, zoneHidden)
+	}
+	return strictest
 }
 
 func equal(s, word string) bool { return s == word }

@@ -134,8 +134,8 @@ type app struct {
 	pool     *Pool
 	place    configs.Place
 	gate     *gate
-	keepPath bool // the application knows its path, so it is not stripped
-	only     string
+	keepPath bool   // the application knows its path, so it is not stripped
+	only     string // what is published below the path; "" for everything
 }
 
 // addComponents adds what stands beside Synapse.
@@ -210,6 +210,9 @@ func (b *builder) addApp(s *site, a app) {
 	rt.rule = Rule{Name: a.name, Place: a.place, Pattern: path + a.only + "/**"}
 	if !a.keepPath {
 		rt.rule.Rewrite.Strip = path
+	}
+	if a.only != "" {
+		rt.within = path + a.only
 	}
 	slash := &route{class: a.class, action: Redirect, addSlash: true, gate: a.gate}
 	slash.rule = Rule{Name: a.name, Place: a.place, Pattern: path}

@@ -47,8 +47,20 @@ func newOperatorRoute(config *configs.Route, pool func(configs.Class, []configs.
 	default:
 		rt.action, rt.pool = Proxy, pool(rt.class, config.Upstreams)
 		rt.rule.Rewrite = rewriteOf(config)
+		rt.within = confines(config.PathPrefix)
 	}
 	return rt, nil
+}
+
+// confines returns the prefix that a route stays within. Below /_matrix anything
+// may stand in an identifier, dots and encoded slashes included, so nothing is
+// read into them there; a prefix with escapes would not be one in every spelling.
+func confines(prefix string) string {
+	prefix = strings.TrimRight(prefix, "/")
+	if prefix == "/_matrix" || strings.HasPrefix(prefix, "/_matrix/") || strings.Contains(prefix, "%") {
+		return ""
+	}
+	return prefix
 }
 
 func rewriteOf(config *configs.Route) Rewrite {

@@ -83,6 +83,9 @@ type route struct {
 	addSlash bool
 	// regexp is what the whole path must match, for the operator's path_regexp.
 	regexp *regexp.Regexp
+	// within is a prefix that no spelling of the path may leave, so that the
+	// upstream shows nothing beside it; "" for none.
+	within string
 }
 
 // Rules for answers that no line of a file stands for.
@@ -191,22 +194,28 @@ func (v *vhost) evades(r *Request, t *target, d *Decision, tr *trace) bool {
 	if !t.escaped && !t.tangled || !v.mayBeGated(t) {
 		return false
 	}
-	once := string(appendDecoded(nil, t.path))
-	clean := string(appendClean(nil, t.path))
-	for _, path := range []string{once, clean} {
-		found := v.findRoute(r.Method, path, nil)
-		if found == nil {
-			continue
-		}
-		if found.action == Refuse || !found.gate.admits(r.Client) {
-			if tr != nil {
-				tr.lost(&found.rule, found.class, "the path, decoded, is "+path)
-			}
-			found.decide(r, t, d, tr)
+	for s, more := spell(nil, t.path), true; more; more = s.next() {
+		if v.closes(string(s.spelling), r, t, d, tr) || v.closes(resolved(s.spelling), r, t, d, tr) {
 			return true
 		}
 	}
 	return false
+}
+
+// closes refuses t if path, another spelling of its own, leads to a closed gate.
+func (v *vhost) closes(path string, r *Request, t *target, d *Decision, tr *trace) bool {
+	if path == t.path {
+		return false
+	}
+	found := v.findRoute(r.Method, path, nil)
+	if found == nil || found.action != Refuse && found.gate.admits(r.Client) {
+		return false
+	}
+	if tr != nil {
+		tr.lost(&found.rule, found.class, "the path also reads "+path)
+	}
+	found.decide(r, t, d, tr)
+	return true
 }
 
 // mayBeGated is a quick look whether some spelling begins as a gated route does.
@@ -223,14 +232,25 @@ func (v *vhost) mayBeGated(t *target) bool {
 			return true
 		}
 	}
-	return t.tangled && cleanBegins(t.path, v.gated)
+	return t.tangled && v.someSpellingGated(t.path)
 }
 
-func cleanBegins(path string, heads []string) bool {
+func (v *vhost) someSpellingGated(path string) bool {
 	var buffer [1024]byte
-	first, _ := cutClean(appendClean(buffer[:0], path))
-	for _, head := range heads {
-		if string(first) == head {
+	for s, more := spell(buffer[:], path), true; more; more = s.next() {
+		w := walker{rest: s.spelling}
+		for w.next() {
+			if w.depth == 1 && v.isGated(w.segment) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (v *vhost) isGated(head []byte) bool {
+	for _, gated := range v.gated {
+		if string(head) == gated {
 			return true
 		}
 	}
@@ -294,6 +314,12 @@ func (rt *route) decide(r *Request, t *target, d *Decision, tr *trace) {
 		if tr != nil {
 			tr.lost(&rt.rule, rt.class, rt.gate.why(r.Client))
 		}
+		d.refuse(&rt.rule, configs.ClassDeny, http.StatusForbidden, "M_FORBIDDEN")
+		d.Endpoint = rt.class
+		return
+	}
+	if rt.within != "" && t.tangled && leaves(t.path, rt.within) {
+		tr.lost(&rt.rule, rt.class, "some spelling of the path leads out of "+rt.within)
 		d.refuse(&rt.rule, configs.ClassDeny, http.StatusForbidden, "M_FORBIDDEN")
 		d.Endpoint = rt.class
 		return

@@ -1,0 +1,234 @@
+package routing
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"vestibule/configs"
+)
+
+// closedTable compiles the hosts of gates.yaml, whose site example.com also has
+// a route for everything, as an operator with a catch-all has.
+func closedTable(t testing.TB) *Table { return loadTable(t, "testdata/gates.yaml") }
+
+// targets seeds the fuzzers with spellings that have opened other proxies.
+var targets = []string{
+	"/_matrix/client/v3/sync?since=s1&access_token=syt_YWxpY2U_a_b",
+	"/_matrix/client/v3/rooms/%21a%2Fb%3Aexample.org/messages?dir=b",
+	"/_synapse/admin/v1/server_version", "/_synapse/client/../admin/v1", "//_synapse/mas/query_user",
+	"/%5Fsynapse/%6das", "/_synapse%2fmas", "/%255fsynapse/mas", "/x/%2e%2e/_synapse/metrics", "/_synapse/./mas",
+	"/metrics", "/%6detrics", "//health", "/health/.", "/auth/api/admin/v1/users", "/auth/%61pi//admin",
+	"/synapse-admin", "/element/..%2fsynapse-admin/", "/a%", "/a b", "*", "", "http://matrix.example.com/", "/\\", "/#", "/ä", "?x",
+	"/%25%35%66synapse/mas", "/_synapse;x/mas", "/_synapse/mas;x", "/%00_synapse/mas", "/_synapse/client/%2e%2e%2fmas",
+}
+
+func FuzzMatch(f *testing.F) {
+	for i, target := range targets {
+		f.Add(uint8(i), "GET", "matrix.example.com", target, "Bearer syt_YWxpY2U_a_b")
+	}
+	f.Add(uint8(1), "PUT", "[::1]:8448", "/_matrix/federation/v1/send/1", `X-Matrix origin="a\"b",key=k`)
+	table := closedTable(f)
+	f.Fuzz(func(t *testing.T, entrypoint uint8, method, host, target, authorization string) {
+		r := Request{
+			Entrypoint: Entrypoint(entrypoint), Site: "example.com", Method: method, Host: host, Target: target,
+			Authorization: []string{authorization}, Client: netip.MustParseAddr("198.51.100.7"),
+		}
+		before := r
+		before.Authorization = slices.Clone(r.Authorization)
+		var d, again Decision
+		table.Match(&r, &d)
+		if r.Target != before.Target || r.Host != before.Host || r.Method != before.Method || r.Authorization[0] != before.Authorization[0] {
+			t.Fatal("the request changed")
+		}
+		checkShape(t, &d)
+		table.Match(&r, &again)
+		if again.Rule != d.Rule || string(again.Key.Value) != string(d.Key.Value) {
+			t.Fatalf("%+v once, %+v then", d.Rule, again.Rule)
+		}
+		explained := table.Explain(&r).Decision
+		if explained.Rule != d.Rule || explained.Class != d.Class || explained.Pool != d.Pool {
+			t.Fatalf("Match decides %s, Explain %s", d.Rule.Name, explained.Rule.Name)
+		}
+	})
+}
+
+// checkShape asks what callers rely on.
+func checkShape(t *testing.T, d *Decision) {
+	t.Helper()
+	switch {
+	case d.Rule == nil || d.Class == "" || d.Endpoint == "":
+		t.Fatalf("incomplete: %+v", d)
+	case (d.Action == Proxy) != (d.Pool != nil):
+		t.Fatalf("%s with pool %v", d.Action, d.Pool)
+	case d.Action == Refuse && d.Status < 400:
+		t.Fatalf("refused with %d", d.Status)
+	case d.Action == Redirect && (d.Location == "" || d.Status/100 != 3):
+		t.Fatalf("redirected to %q with %d", d.Location, d.Status)
+	case (d.Key.Kind == NoKey) != (d.Key.Value == nil):
+		t.Fatalf("key %s of %q", d.Key.Kind, d.Key.Value)
+	}
+}
+
+// FuzzClosed asks oracles that read a path as servers and proxies do, and lets
+// nothing pass that any of them would take for a closed resource.
+func FuzzClosed(f *testing.F) {
+	for _, target := range targets {
+		f.Add(target)
+	}
+	table := closedTable(f)
+	f.Fuzz(func(t *testing.T, target string) { checkClosed(t, table, target) })
+}
+
+// TestClosedInManySpellings does the same with paths made of what matters.
+func TestClosedInManySpellings(t *testing.T) {
+	table := closedTable(t)
+	pieces := []string{
+		"/", "/", "/", "%2F", "%2f", "%252F", "/..", "/.", "/%2e%2e", "%2F..", "/%252e%252E", "_synapse", "%5Fsynapse", "%255fsynapse",
+		"admin", "%61dmin", "mas", "metrics", "client", "_matrix", "x", "%25", "%35%66", "health", ";", "?", "/_synapse/client", "/_matrix/client/v3",
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 30000 {
+		target := "/"
+		for range 1 + random.IntN(9) {
+			target += pieces[random.IntN(len(pieces))]
+		}
+		checkClosed(t, table, target)
+	}
+}
+
+func checkClosed(t *testing.T, table *Table, target string) {
+	t.Helper()
+	for _, r := range []Request{
+		{Host: "matrix.example.com"}, {Host: "matrix.closed.example", Entrypoint: Federation}, {Host: "auth.closed.example"},
+		{Site: "closed.example", Entrypoint: Internal}, {Host: "example.com"},
+	} {
+		r.Method, r.Target, r.Client = "GET", target, netip.MustParseAddr("198.51.100.7")
+		var d Decision
+		table.Match(&r, &d)
+		if d.Action == Refuse {
+			continue
+		}
+		path, _, _ := strings.Cut(target, "?")
+		for name, reading := range readings(path) {
+			if closedResource(reading) {
+				t.Fatalf("%s%s went to %s, but %s reads %q", r.Host, target, d.Class, name, reading)
+			}
+		}
+		if d.Pool != nil && d.Pool.Class == configs.ClassMain && !synapseMay(path) {
+			t.Fatalf("%s%s reached Synapse", r.Host, target)
+		}
+	}
+}
+
+// readings are the segments that different servers see in a path.
+func readings(path string) map[string][]string {
+	raw := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	twisted := make([]string, len(raw))
+	for i, s := range raw {
+		twisted[i] = unescapeAll(s)
+	}
+	for len(twisted) > 1 && twisted[0] == "" {
+		twisted = twisted[1:] // the root stands in for its child without a name
+	}
+	once := unescapeAll(path)
+	stable := once
+	for next := unescapeAll(stable); next != stable; next = unescapeAll(stable) {
+		stable = next
+	}
+	return map[string][]string{
+		"raw": raw, "twisted": twisted,
+		"cleaned":              clean(path),
+		"decoded, cleaned":     clean(once),
+		"cleaned, decoded":     strings.Split(unescapeAll(strings.Join(clean(path), "/")), "/"),
+		"all decoded, cleaned": clean(stable),
+	}
+}
+
+// unescapeAll decodes every valid escape once.
+func unescapeAll(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if i+2 < len(s) && s[i] == '%' {
+			if c, err := url.PathUnescape(s[i : i+3]); err == nil {
+				b.WriteString(c)
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// clean merges slashes and resolves dot segments.
+func clean(path string) []string {
+	var kept []string
+	for s := range strings.SplitSeq(path, "/") {
+		switch s {
+		case "", ".":
+		case "..":
+			kept = kept[:max(len(kept)-1, 0)]
+		default:
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+func closedResource(segments []string) bool {
+	return len(segments) > 1 && segments[0] == "_synapse" &&
+		slices.Contains([]string{"admin", "mas", "metrics", "replication"}, segments[1])
+}
+
+func synapseMay(path string) bool {
+	for _, prefix := range []string{"/_matrix", "/_synapse/client"} {
+		if path == prefix || strings.HasPrefix(path, prefix+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+func FuzzXMatrix(f *testing.F) {
+	f.Add(`X-Matrix origin="remote.example.net",destination="example.com",key="ed25519:a_1",sig="c2ln"`)
+	f.Add(`x-matrix   key="a,b" , ORIGIN=Remote.Example.Net:8448`)
+	f.Add(`X-Matrix origin="a\.b"`)
+	f.Add(`X-Matrix origin=`)
+	f.Add(`Bearer x`)
+	f.Fuzz(func(t *testing.T, field string) {
+		origin, ok := xMatrixOrigin(nil, field)
+		if !ok {
+			return
+		}
+		if len(origin) == 0 || len(origin) > 255 {
+			t.Fatalf("%q: origin of %d bytes", field, len(origin))
+		}
+		for _, c := range origin {
+			if !serverNameByte(c) {
+				t.Fatalf("%q: origin %q", field, origin)
+			}
+		}
+	})
+}
+
+func FuzzToken(f *testing.F) {
+	f.Add("syt_YWxpY2U_abcdefghijklmnopqrst_0aBcDe", "since=s1")
+	f.Add("mat_x", "user_id=%40a%3Ab&access_token=c")
+	f.Add("", "access_token=syt%5FYWxpY2U%5fa_b&user_id=@x")
+	f.Add("as_token", "user_id=@"+strings.Repeat("x", 300)+":b")
+	f.Fuzz(func(t *testing.T, token, query string) {
+		var d Decision
+		r := Request{Authorization: []string{"Bearer " + token}}
+		d.keyFromToken(&r, query)
+		if (d.Key.Kind == NoKey) != (len(d.Key.Value) == 0) {
+			t.Fatalf("key %s of %q", d.Key.Kind, d.Key.Value)
+		}
+		if d.Key.Kind == KeyToken && d.Key.String() != "token" {
+			t.Fatalf("shows %q", d.Key.String())
+		}
+	})
+}
