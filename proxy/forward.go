@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"vestibule/configs"
@@ -37,8 +38,7 @@ func (x *exchange) forward(p *pool) {
 		x.fail(err)
 		return
 	}
-	ctx, cancel := context.WithCancel(x.req.Context)
-	defer cancel()
+	ctx := x.req.Context
 	for attempt := 0; ; attempt++ {
 		c, err := p.connect(ctx, x.decision.Key.Value)
 		if spare := x.decision.Spare; err != nil && absent(err) && spare != nil {
@@ -113,42 +113,45 @@ func (x *exchange) converse(ctx context.Context, c *conn, p *pool, head, inline 
 	if err != nil {
 		return err
 	}
-	defer up.stop(x.req)
 	resp := &x.response
-	if err := x.await(ctx, c, resp, up, p); err != nil {
-		c.close() // also wakes an upload that is stuck in a write
-		return up.explain(err, c)
-	}
-	if resp.upgrade {
+	err = x.await(ctx, c, resp, up, p)
+	switch {
+	case err != nil:
+	case resp.upgrade:
 		return x.tunnel(c, resp)
+	default:
+		reuse = x.relay(c, resp, p) && up.ended.Load()
 	}
-	reuse = x.relay(c, resp, p) && up.finished()
 	if !reuse {
-		c.close()
+		c.close() // which also wakes an upload that is stuck in a write
+	}
+	up.settle(x.req)
+	reuse = reuse && up.err == nil
+	if err != nil {
+		return up.explain(err, c)
 	}
 	return nil
 }
 
 // upload is a request body on its way while the answer is awaited.
 type upload struct {
-	done chan struct{} // closed when the upload ended; nil when nothing is streamed
-	err  error         // why it ended early; read after done
+	done  chan struct{} // closed when nothing is sent any more; nil when nothing is streamed
+	err   error         // why it stopped early; read after done
+	ended atomic.Bool   // the client's body has been read to its end
 
 	mu       sync.Mutex
 	awaiting bool // the response's head has not come yet
 }
 
-// finished says whether the whole request was sent.
-func (u *upload) finished() bool {
-	if u.done == nil {
-		return true
+// newUpload is an upload that is to be streamed, or one that needs no streaming.
+func newUpload(streamed bool) *upload {
+	u := new(upload)
+	if streamed {
+		u.done = make(chan struct{})
+	} else {
+		u.ended.Store(true)
 	}
-	select {
-	case <-u.done:
-		return u.err == nil
-	default:
-		return false
-	}
+	return u
 }
 
 // end notes how the upload ended and starts the clock of a response that is
@@ -189,13 +192,13 @@ func (u *upload) arrived(ctx context.Context, c *conn) {
 	c.limitRead(ctx, time.Time{})
 }
 
-// stop ends an upload that nobody waits for any more and waits for its
-// goroutine, so that the request's memory is free again.
-func (u *upload) stop(req *Request) {
-	if u.done == nil || u.finished() {
+// settle waits for the upload's goroutine, so that the request's memory is free
+// again. A body that nobody wants any more is not waited for.
+func (u *upload) settle(req *Request) {
+	if u.done == nil {
 		return
 	}
-	if req.StopBody != nil {
+	if !u.ended.Load() && req.StopBody != nil {
 		req.StopBody()
 	}
 	<-u.done
@@ -209,16 +212,11 @@ func (c *conn) limitRead(ctx context.Context, t time.Time) {
 	}
 }
 
-// explain prefers the client's failure to the upstream's silence after it.
+// explain prefers the client's failure to the upstream's silence after it. It
+// is called after settle.
 func (u *upload) explain(err error, c *conn) error {
-	if u.done != nil {
-		select {
-		case <-u.done:
-			if errors.Is(u.err, errUpload) {
-				return u.err
-			}
-		default:
-		}
+	if errors.Is(u.err, errUpload) && (!c.received || errors.Is(err, os.ErrDeadlineExceeded)) {
+		return u.err
 	}
 	if !c.received && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, errResponse) {
 		return fmt.Errorf("%w: %w", errUnsent, err)
@@ -232,15 +230,15 @@ func (x *exchange) send(ctx context.Context, c *conn, head, inline []byte) (*upl
 		if _, err := c.Write(append(head, inline...)); err != nil && !c.answered() {
 			return nil, fmt.Errorf("%w: %w", errUnsent, err)
 		}
-		return &upload{}, nil
+		return newUpload(false), nil
 	}
 	if _, err := c.Write(head); err != nil && !c.answered() {
 		return nil, fmt.Errorf("%w: %w", errUnsent, err)
 	}
 	x.streamed = true
-	up := &upload{done: make(chan struct{})}
+	up := newUpload(true)
 	limit := x.deadline()
-	go func() { up.end(ctx, c, x.stream(c), limit) }()
+	go func() { up.end(ctx, c, x.stream(c, up), limit) }()
 	return up, nil
 }
 
@@ -254,13 +252,16 @@ func (c *conn) answered() bool {
 }
 
 // stream copies the request's body to the upstream, in its own framing.
-func (x *exchange) stream(c *conn) error {
+func (x *exchange) stream(c *conn, up *upload) error {
 	buf := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
 	var scratch []byte
 	for {
 		n, err := x.req.Body.Read(*buf)
 		x.record.received.Add(int64(n))
+		if errors.Is(err, io.EOF) {
+			up.ended.Store(true) // before the upstream can know, and answer
+		}
 		if n > 0 {
 			var werr error
 			if x.req.Length >= 0 {

@@ -20,7 +20,7 @@ type Proxy struct {
 	accessLog *slog.Logger
 	tunnels   tunnels
 
-	mu        sync.Mutex // held while a state is built
+	mu        sync.Mutex
 	upstreams map[upstreamID]*Upstream
 }
 
@@ -55,30 +55,43 @@ func New(metrics *Metrics, accessLog *slog.Logger) *Proxy {
 // Apply makes a configuration the one that new requests are served by. locals
 // answers for the documents of each site. On an error nothing has changed.
 func (p *Proxy) Apply(cfg *configs.Config, locals map[string]Local) error {
-	table, err := routing.New(cfg)
+	swap, err := p.Prepare(cfg, locals)
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	swap()
+	return nil
+}
+
+// Prepare does everything of Apply that can fail; swap does the rest. Nobody
+// else may prepare in between.
+func (p *Proxy) Prepare(cfg *configs.Config, locals map[string]Local) (swap func(), err error) {
+	table, err := routing.New(cfg)
+	if err != nil {
+		return nil, err
+	}
 	st := newState(cfg, table, locals, p.metrics)
 	used := map[upstreamID]*Upstream{}
 	for _, rp := range table.Pools {
 		pl, err := p.buildPool(rp, cfg, used)
 		if err != nil {
-			return fmt.Errorf("building pool %s: %w", rp.Name, err)
+			return nil, fmt.Errorf("building pool %s: %w", rp.Name, err)
 		}
 		st.pools = append(st.pools, pl)
 	}
-	old := p.upstreams
-	p.upstreams = used
+	return func() { p.swap(st, used) }, nil
+}
+
+func (p *Proxy) swap(st *state, used map[upstreamID]*Upstream) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.state.Store(st)
-	for id, u := range old {
+	for id, u := range p.upstreams {
 		if used[id] == nil {
 			u.retire()
 		}
 	}
-	return nil
+	p.upstreams = used
 }
 
 func newState(cfg *configs.Config, table *routing.Table, locals map[string]Local, m *Metrics) *state {
@@ -117,7 +130,7 @@ func (p *Proxy) buildPool(rp *routing.Pool, cfg *configs.Config, used map[upstre
 		id := upstreamID{u.URL, u.CAFile, u.ServerName, u.MaxConns, cfg.Timeouts.Connect.Std()}
 		up := used[id]
 		if up == nil {
-			up = p.upstreams[id]
+			up = p.upstream(id)
 		}
 		if up == nil {
 			var err error
@@ -132,6 +145,13 @@ func (p *Proxy) buildPool(rp *routing.Pool, cfg *configs.Config, used map[upstre
 	}
 	pl.ranks = routing.NewRendezvous(urls, weights)
 	return pl, nil
+}
+
+// upstream is the one that serves under this identity already, or nil.
+func (p *Proxy) upstream(id upstreamID) *Upstream {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.upstreams[id]
 }
 
 // Table is the table in use, for explain.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -69,8 +70,7 @@ func newDemo(a demoAddresses, c *call) (s *service, cleanUp func(), err error) {
 	if err := writeDemoConfig(path, a, dir, backends); err != nil {
 		return nil, nil, err
 	}
-	level := new(slog.LevelVar)
-	s, err = newService(path, slog.New(slog.NewTextHandler(c.stderr, &slog.HandlerOptions{Level: level})), level)
+	s, err = newService(path, newLogs(func(o *slog.HandlerOptions) slog.Handler { return slog.NewTextHandler(c.stderr, o) }))
 	return s, cleanUp, err
 }
 
@@ -112,15 +112,15 @@ func demoStreams() []string {
 	return out
 }
 
-// awaitReady waits until the first site has its certificate.
+// awaitReady waits until every name has its certificate.
 func (s *service) awaitReady(limit time.Duration) error {
 	for deadline := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
-		ok, reason := s.ready("")
-		if ok {
+		missing := slices.DeleteFunc(s.proxy.Config().CertificateNames(), s.certs.Ready)
+		if len(missing) == 0 {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("the front door did not become ready: %s", reason)
+			return fmt.Errorf("the front door did not become ready: no certificate for %s", strings.Join(missing, ", "))
 		}
 	}
 }

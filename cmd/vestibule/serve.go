@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -14,8 +13,7 @@ func serve(c *call) int {
 	if _, status, done := c.parse(fs, 0, 0); done {
 		return status
 	}
-	log, level := jsonLog(c.stderr)
-	s, err := newService(*path, log, level)
+	s, err := newService(*path, newLogs(func(o *slog.HandlerOptions) slog.Handler { return slog.NewJSONHandler(c.stderr, o) }))
 	if err != nil {
 		return c.fail(err)
 	}
@@ -24,10 +22,18 @@ func serve(c *call) int {
 	return exitOK
 }
 
-// jsonLog writes JSON lines to w, from the level the second value holds.
-func jsonLog(w io.Writer) (*slog.Logger, *slog.LevelVar) {
-	level := new(slog.LevelVar)
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})), level
+// logs are where the service writes: messages from a level on, and requests
+// whatever that level is.
+type logs struct {
+	level       slog.LevelVar
+	log, access *slog.Logger
+}
+
+func newLogs(handler func(*slog.HandlerOptions) slog.Handler) *logs {
+	l := new(logs)
+	l.log = slog.New(handler(&slog.HandlerOptions{Level: &l.level}))
+	l.access = slog.New(handler(nil))
+	return l
 }
 
 // obey reloads on SIGHUP and stops on SIGTERM or an interrupt; a second one

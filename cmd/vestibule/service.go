@@ -46,20 +46,22 @@ type attempt struct {
 
 // newService builds every part and opens every port, or nothing: an error means
 // that no port is open and no goroutine runs.
-func newService(path string, log *slog.Logger, level *slog.LevelVar) (*service, error) {
+func newService(path string, logs *logs) (*service, error) {
 	cfg, err := load(path)
 	if err != nil {
 		return nil, err
 	}
-	s := &service{path: path, log: log, level: level, registry: prometheus.NewRegistry(), started: time.Now(), boot: cfg}
+	s := &service{path: path, log: logs.log, level: &logs.level, registry: prometheus.NewRegistry(), started: time.Now(), boot: cfg}
 	s.level.Set(logLevel(cfg))
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.metrics = proxy.NewMetrics(s.registry)
-	s.proxy = proxy.New(s.metrics, log)
-	if err := s.apply(cfg); err != nil {
+	s.proxy = proxy.New(s.metrics, logs.access)
+	swap, err := s.prepare(cfg)
+	if err != nil {
 		return nil, err
 	}
-	if s.certs, err = acme.New(cfg, log); err != nil {
+	swap()
+	if s.certs, err = acme.New(cfg, s.log); err != nil {
 		return nil, err
 	}
 	listeners, err := proxy.Listen(cfg)
@@ -73,7 +75,7 @@ func newService(path string, log *slog.Logger, level *slog.LevelVar) (*service, 
 		return nil, err
 	}
 	s.registry.MustRegister(&gauges{s})
-	s.server = proxy.NewServer(s.proxy, cfg, listeners, s.certs, s.adminHandler(), log)
+	s.server = proxy.NewServer(s.proxy, cfg, listeners, s.certs, s.adminHandler(), s.log)
 	s.note(attempt{At: s.started, OK: true})
 	return s, nil
 }
@@ -91,20 +93,20 @@ func load(path string) (*configs.Config, error) {
 	return cfg, nil
 }
 
-// apply makes new requests meet cfg. On an error nothing has changed.
-func (s *service) apply(cfg *configs.Config) error {
+// prepare builds all that new requests need to meet cfg; swap lets them meet it.
+func (s *service) prepare(cfg *configs.Config) (swap func(), err error) {
 	locals := map[string]proxy.Local{}
 	for _, site := range cfg.Sites {
 		documents, err := wellknown.New(cfg, site)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		locals[site.ServerName] = func(method, document string, header func(string) string) proxy.Answer {
 			a := documents.Answer(method, document, header)
 			return proxy.Answer{Status: a.Status, Header: headerOf(a.Header), Body: a.Body}
 		}
 	}
-	return s.proxy.Apply(cfg, locals)
+	return s.proxy.Prepare(cfg, locals)
 }
 
 func headerOf(fields [][2]string) proxy.Header {
@@ -150,14 +152,12 @@ func (s *service) reload() attempt {
 	a := attempt{At: time.Now()}
 	old := s.proxy.Config()
 	cfg, err := load(s.path)
+	var swap func()
 	if err == nil {
-		err = check(cfg)
+		swap, err = s.prepare(cfg)
 	}
 	if err == nil {
 		err = s.certs.Update(cfg)
-	}
-	if err == nil {
-		err = s.apply(cfg)
 	}
 	if err != nil {
 		a.Error = err.Error()
@@ -165,6 +165,7 @@ func (s *service) reload() attempt {
 		s.log.Error("the configuration was not applied; the one before stays in use", "error", a.Error)
 		return a
 	}
+	swap()
 	s.level.Set(logLevel(cfg))
 	s.certs.Manage(context.Background(), managed(cfg))
 	a.OK, a.Changes = true, changes(s.boot, old, cfg)

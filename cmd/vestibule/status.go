@@ -101,11 +101,12 @@ func (r *statusReport) print(w io.Writer) {
 }
 
 func certificateText(c acme.Certificate) string {
-	switch {
-	case c.State == acme.Valid:
-		return fmt.Sprintf("%s, until %s", c.Issuer, c.NotAfter.Format(time.DateTime))
-	case c.Error != "":
-		return fmt.Sprintf("%s: %s", c.State, c.Error)
+	text := string(c.State)
+	if c.State == acme.Valid {
+		text = fmt.Sprintf("%s, until %s", c.Issuer, c.NotAfter.Format(time.DateTime))
 	}
-	return string(c.State)
+	if c.Error != "" {
+		text += ": " + c.Error // also of a renewal that failed while the old one is valid
+	}
+	return text
 }

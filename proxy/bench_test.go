@@ -1,0 +1,36 @@
+package proxy
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// BenchmarkForward is one request after another on one connection, through
+// net/http's server and a pooled connection to a back end; client, front door
+// and back end share the process.
+func BenchmarkForward(b *testing.B) {
+	main := newBackend(b, "main")
+	f := newFront(b, oneSite(main, ""))
+	c := f.rawConn(f.https, "http/1.1")
+	c.SetDeadline(time.Time{})
+	r := bufio.NewReader(c)
+	request := []byte("GET /_matrix/client/v3/rooms/%21a%3Aexample.com/state HTTP/1.1\r\nHost: matrix.example.com\r\n" +
+		"Authorization: Bearer syt_YWxpY2U_abcdefghijklmnopqrst_0aBcDe\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.Write(request); err != nil {
+			b.Fatal(err)
+		}
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if n, err := io.Copy(io.Discard, resp.Body); n != 4 || err != nil {
+			b.Fatal(fmt.Errorf("%d bytes: %w", n, err))
+		}
+	}
+}
