@@ -12,7 +12,7 @@ func (x *exchange) appendHead(b []byte, p *pool, inline []byte) []byte {
 	req := x.req
 	b = append(b, req.Method...)
 	b = append(b, ' ')
-	b = x.appendTarget(b)
+	b = x.decision.Rule.Rewrite.Append(b, req.Target)
 	b = append(b, " HTTP/1.1\r\n"...)
 	b = appendField(b, "Host", req.Host)
 	b = x.appendFields(b)
@@ -29,32 +29,6 @@ func (x *exchange) appendHead(b []byte, p *pool, inline []byte) []byte {
 		b = append(b, "\r\n"...)
 	}
 	return append(b, "\r\n"...)
-}
-
-// appendTarget rewrites the path where the rule says so; the query never
-// changes.
-func (x *exchange) appendTarget(b []byte) []byte {
-	rw := &x.decision.Rule.Rewrite
-	target := x.req.Target
-	if rw.Strip == "" && rw.Add == "" && rw.Replace == "" {
-		return append(b, target...)
-	}
-	path, query, asked := strings.Cut(target, "?")
-	if rw.Replace != "" {
-		path = rw.Replace
-	} else {
-		path = strings.TrimPrefix(path, rw.Strip)
-		b = append(b, strings.TrimSuffix(rw.Add, "/")...)
-	}
-	if !strings.HasPrefix(path, "/") {
-		b = append(b, '/')
-	}
-	b = append(b, path...)
-	if asked {
-		b = append(b, '?')
-		b = append(b, query...)
-	}
-	return b
 }
 
 func (x *exchange) appendFields(b []byte) []byte {
