@@ -4,6 +4,7 @@ import (
 	"bytes"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"text/template"
 	"time"
 
@@ -35,6 +37,9 @@ func demo(c *call) int {
 		return status
 	}
 	s, cleanUp, err := newDemo(a, c)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("%w\nThe demo can listen elsewhere: give --https, --federation, --http or --admin another address, such as --http 127.0.0.1:8081", err)
+	}
 	if err != nil {
 		return c.fail(err)
 	}
@@ -161,7 +166,7 @@ func sayName(name string) http.Handler {
 		w.Header().Set("Access-Control-Allow-Origin", "*")
 		e := json.NewEncoder(w)
 		e.SetEscapeHTML(false)
-		e.Encode(map[string]string{
+		_ = e.Encode(map[string]string{ // it fails only when the asker has left
 			"answered_by": name, "method": r.Method, "target": r.RequestURI, "host": r.Host,
 			"client": r.Header.Get("X-Forwarded-For"), "proto": r.Header.Get("X-Forwarded-Proto"),
 		})
