@@ -21,6 +21,7 @@ type client struct {
 	*http.Client
 	*recorder
 	transport *http.Transport
+	dialer    *net.Dialer
 	address   string
 }
 
@@ -44,6 +45,7 @@ func newClient(roots *x509.CertPool) *client {
 		},
 		recorder:  recording,
 		transport: transport,
+		dialer:    dialer,
 		address:   address,
 	}
 }
@@ -60,15 +62,16 @@ func (c *client) do(method, address string, headers ...string) (*http.Response, 
 	return c.Do(request)
 }
 
-// through has the client go to an address whatever name it asks for.
-func (c *client) through(address string) {
-	dial := c.transport.DialContext
+// through has the client go to an address whatever name it asks for, and trust
+// the CA there.
+func (c *client) through(address string, roots *x509.CertPool) {
+	c.transport.TLSClientConfig.RootCAs = roots
 	c.transport.DialContext = func(ctx context.Context, network, name string) (net.Conn, error) {
 		_, port, err := net.SplitHostPort(name)
 		if err != nil {
 			return nil, err
 		}
-		return dial(ctx, network, net.JoinHostPort(address, port))
+		return c.dialer.DialContext(ctx, network, net.JoinHostPort(address, port))
 	}
 	c.transport.CloseIdleConnections()
 }

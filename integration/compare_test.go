@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -94,8 +95,7 @@ func difference(request sent, e explanation, answers []logged) string {
 		return fmt.Sprintf("explain says %s, and %d processes logged it: %v", e.Pool, len(answers), answers)
 	}
 	answer := answers[0]
-	target := request.URL[strings.Index(request.URL, "://")+3:]
-	target = target[strings.IndexByte(target, '/'):]
+	target := loggedTarget(request)
 	switch {
 	case e.Pool != serverName+"/"+e.Class:
 		return fmt.Sprintf("explain names the pool %q for the class %q", e.Pool, e.Class)
@@ -107,6 +107,15 @@ func difference(request sent, e explanation, answers []logged) string {
 		return fmt.Sprintf("%s was asked for %s %s", answer.Process, answer.Method, answer.Target)
 	}
 	return ""
+}
+
+// accessToken is what Synapse leaves out of its log of a target.
+var accessToken = regexp.MustCompile(`([?&]access_token=)[^&]*`)
+
+// loggedTarget is a request's target as Synapse's log has it.
+func loggedTarget(request sent) string {
+	_, address, _ := strings.Cut(request.URL, "://")
+	return accessToken.ReplaceAllString(address[strings.IndexByte(address, '/'):], "$1<redacted>")
 }
 
 func hostOf(upstream string) string {

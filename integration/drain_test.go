@@ -14,23 +14,12 @@ import (
 // status is 0.
 func TestDrain(t *testing.T) {
 	door := frontDoor{name: "draining", address: "127.1.0.3", admin: "127.0.0.1:9181"}
-	v, err := startVestibule(lab.vestibule.binary, lab.directory, lab.logs, door)
-	if v != nil {
-		t.Cleanup(func() { v.child.Process.Kill() })
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	v := secondDoor(t, door)
 	grace := register(t, "grace", "GRACE")
 	if _, err := grace.sync(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
-	roots, err := v.roots()
-	if err != nil {
-		t.Fatal(err)
-	}
-	grace.client.transport.TLSClientConfig.RootCAs = roots
-	grace.client.through(door.address)
+	grace.client.through(door.address, doorRoots(t, v))
 
 	answered := make(chan error, 1)
 	go func() {

@@ -71,7 +71,7 @@ func (p *process) await(limit time.Duration, ready func() error) error {
 
 // stop asks the process to end, and kills it when it does not within 10 s.
 func (p *process) stop() error {
-	p.child.Process.Signal(p.end)
+	p.child.Process.Signal(p.end) // in vain when it has ended already
 	select {
 	case <-p.ended:
 	case <-time.After(10 * time.Second):

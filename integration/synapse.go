@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"text/template"
 	"time"
 )
@@ -33,8 +35,10 @@ var synapseTemplates = template.Must(template.ParseFS(synapseFiles, "synapse/*.t
 // seventeen interpreters take on two cores.
 type synapse struct {
 	*process
-	workers []worker
-	logs    string
+	python    string // of the virtual environment
+	directory string
+	logs      string
+	workers   []worker
 }
 
 // synapseSettings is what the templates need to know.
@@ -52,7 +56,7 @@ func startSynapse(python, directory, logs string, db *postgres, cache *redis, ot
 		ServerName: serverName, Address: synapseAddress, IDHeader: idHeader,
 		Directory: directory, Postgres: db.sockets, Redis: cache.socket, PeerCA: other.certificate, Workers: oneOfEach,
 	}
-	s := &synapse{workers: oneOfEach, logs: logs}
+	s := &synapse{python: python, directory: directory, logs: logs, workers: oneOfEach}
 	if err := s.configure(settings); err != nil {
 		return nil, fmt.Errorf("configuring synapse: %w", err)
 	}
@@ -65,9 +69,9 @@ func startSynapse(python, directory, logs string, db *postgres, cache *redis, ot
 		return nil, err
 	}
 	defer ready.close()
-	child := exec.Command(python, s.arguments(directory)...)
+	child := exec.Command(python, s.arguments()...)
 	child.Dir = directory
-	child.Env = append(os.Environ(), "NOTIFY_SOCKET="+ready.path, "PYTHONDONTWRITEBYTECODE=", "https_proxy=", "http_proxy=")
+	child.Env = append(os.Environ(), "NOTIFY_SOCKET="+ready.path, "https_proxy=", "http_proxy=")
 	if s.process, err = startProcess(logs, "synapse", child); err != nil {
 		return nil, err
 	}
@@ -89,18 +93,23 @@ func (s *synapse) crashed() error {
 }
 
 // arguments are the fork starter's: a group for each process, separated by "--".
-// Of several files the later wins, key by key at the top.
-func (s *synapse) arguments(directory string) []string {
-	shared := filepath.Join(directory, "shared.yaml")
-	common := []string{"-c", shared, "-c", filepath.Join(directory, "limits.yaml")}
-	arguments := []string{"-m", "synapse.app.complement_fork_starter", shared, "synapse.app.homeserver"}
-	arguments = append(arguments, common...)
+func (s *synapse) arguments() []string {
+	arguments := []string{"-m", "synapse.app.complement_fork_starter", filepath.Join(s.directory, "shared.yaml")}
+	arguments = append(append(arguments, "synapse.app.homeserver"), s.configurations(worker{})...)
 	for _, w := range s.workers {
-		arguments = append(arguments, "--", w.App)
-		arguments = append(arguments, common...)
-		arguments = append(arguments, "-c", filepath.Join(directory, w.Name+".yaml"))
+		arguments = append(append(arguments, "--", w.App), s.configurations(w)...)
 	}
 	return arguments
+}
+
+// configurations are the files a process reads; those of the zero worker are
+// the main process's. The later file wins, key by key at the top.
+func (s *synapse) configurations(w worker) []string {
+	files := []string{"-c", filepath.Join(s.directory, "shared.yaml"), "-c", filepath.Join(s.directory, "limits.yaml")}
+	if w.Name != "" {
+		files = append(files, "-c", filepath.Join(s.directory, w.Name+".yaml"))
+	}
+	return files
 }
 
 // configure writes every file the processes read.
@@ -129,6 +138,56 @@ func (s *synapse) configure(settings synapseSettings) error {
 			write(w.Name+".log.yaml", "log.yaml.tmpl", map[string]string{"Log": s.logOf(w.Name)}))
 	}
 	return errors.Join(problems...)
+}
+
+// halt ends one process, as an administrator who restarts it would.
+func (s *synapse) halt(name string) error {
+	pid, err := s.pid(name)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		return fmt.Errorf("ending %s: %w", name, err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if _, err := s.pid(name); err != nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s (process %d) does not end", name, pid)
+}
+
+// pid is the process that writes the log of that name. What the fork starter
+// started has the same command line everywhere.
+func (s *synapse) pid(name string) (int, error) {
+	files, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	if err != nil {
+		return 0, err
+	}
+	for _, file := range files {
+		if target, err := os.Readlink(file); err == nil && target == s.logOf(name) {
+			return strconv.Atoi(strings.Split(file, "/")[2])
+		}
+	}
+	return 0, fmt.Errorf("%s does not run", name)
+}
+
+// revive starts a worker that was halted and returns when it listens. It has a
+// Python of its own now, which the caller stops.
+func (s *synapse) revive(w worker) (*process, error) {
+	child := exec.Command(s.python, append([]string{"-m", w.App}, s.configurations(w)...)...)
+	child.Dir = s.directory
+	p, err := startProcess(s.logs, w.Name+"-revived", child)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.await(time.Minute, func() error {
+		connection, err := net.Dial("tcp", w.tag())
+		if err == nil {
+			connection.Close()
+		}
+		return err
+	})
 }
 
 // processes are the names of all processes, the main one first.
@@ -165,37 +224,3 @@ func (s *synapse) complaints() error {
 	}
 	return errors.Join(found...)
 }
-
-// readiness counts the processes that say READY=1, as they would to systemd:
-// the one sign that works for workers without a port, too.
-type readiness struct {
-	path   string
-	socket net.PacketConn
-	ready  map[string]bool // by the datagram, which holds the process id
-}
-
-func newReadiness(path string) (*readiness, error) {
-	socket, err := net.ListenPacket("unixgram", path)
-	if err != nil {
-		return nil, fmt.Errorf("listening for readiness: %w", err)
-	}
-	return &readiness{path: path, socket: socket, ready: map[string]bool{}}, nil
-}
-
-// count returns nil when as many processes as wanted are ready.
-func (r *readiness) count(wanted int) error {
-	buffer := make([]byte, 256)
-	for len(r.ready) < wanted {
-		r.socket.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
-		n, _, err := r.socket.ReadFrom(buffer)
-		if err != nil {
-			return fmt.Errorf("%d of %d processes are ready", len(r.ready), wanted)
-		}
-		if message := string(buffer[:n]); strings.HasPrefix(message, "READY=1") {
-			r.ready[message] = true
-		}
-	}
-	return nil
-}
-
-func (r *readiness) close() error { return r.socket.Close() }

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -27,7 +28,11 @@ type frontDoor struct {
 	name    string // of its files
 	address string // of its public entrypoints, without port
 	admin   string // host:port
+	synapse string // its section synapse, in YAML's flow style; "" for the layout
 }
+
+// oneOfEachLayout is how a configuration names the workers that run here.
+const oneOfEachLayout = "layout: mdad/one-of-each"
 
 const configurationText = `control: %[1]s/control.sock
 entrypoints:
@@ -41,7 +46,7 @@ certificates:
 sites:
   - server_name: %[4]s
     base_domain: { serve: true }
-    synapse: { layout: mdad/one-of-each }
+    synapse: { %[5]s }
 `
 
 // buildVestibule compiles the program of this checkout.
@@ -65,7 +70,7 @@ func startVestibule(binary, directory, logs string, door frontDoor) (*vestibule,
 		root:          filepath.Join(home, "storage", "root.pem"),
 		admin:         door.admin,
 	}
-	text := fmt.Sprintf(configurationText, home, door.address, door.admin, serverName)
+	text := fmt.Sprintf(configurationText, home, door.address, door.admin, serverName, cmp.Or(door.synapse, oneOfEachLayout))
 	if err := errors.Join(os.Mkdir(home, 0o755), os.WriteFile(v.configuration, []byte(text), 0o644)); err != nil {
 		return nil, fmt.Errorf("configuring vestibule: %w", err)
 	}
