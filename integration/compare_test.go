@@ -69,6 +69,7 @@ func compareWithExplain(t *testing.T, requests []sent) comparison {
 			result.local++
 		}
 	}
+	lab.compared += len(proxied)
 	t.Logf("compared %d requests with Synapse's own logs, and %d that the front door answers itself: %s",
 		len(proxied), result.local, result.classes())
 	return result

@@ -19,6 +19,7 @@ type laboratory struct {
 	vestibule *vestibule
 	synapse   *synapse
 	peer      *peer
+	compared  int            // requests held against Synapse's logs so far
 	stops     []func() error // in the order of starting
 }
 
@@ -27,65 +28,82 @@ var lab *laboratory
 
 // startLaboratory starts everything in directory, the front door before Synapse:
 // a process of Synapse that asks for a well-known too early remembers for an
-// hour that there is none. On an error what has started
-// is still there: stop ends it.
+// hour that there is none. After an error what has started is still there, for
+// stop to end.
 func startLaboratory(directory string) (*laboratory, error) {
 	l := &laboratory{progress: newProgress(), directory: directory, logs: filepath.Join(directory, "log")}
-	if err := errors.Join(os.Mkdir(directory, 0o755), os.Mkdir(l.logs, 0o755)); err != nil {
-		return l, fmt.Errorf("making the laboratory's directory: %w", err)
+	for _, step := range []func() error{l.prepare, l.startWorld, l.startFrontDoor, l.startHomeserver} {
+		if err := step(); err != nil {
+			return l, err
+		}
 	}
+	l.step("ready")
+	return l, nil
+}
+
+// prepare makes the directories.
+func (l *laboratory) prepare() error {
+	if _, err := os.Stat(python()); err != nil {
+		return fmt.Errorf("synapse is not installed (hint: run integration/setup.sh): %w", err)
+	}
+	return errors.Join(os.Mkdir(l.directory, 0o755), os.Mkdir(l.logs, 0o755))
+}
+
+// startWorld starts the name server and the other homeserver.
+func (l *laboratory) startWorld() error {
 	names, err := startNameServer()
 	if err != nil {
-		return l, err
+		return err
 	}
 	l.stops = append(l.stops, names.stop)
-
-	if l.peer, err = startPeer(directory); err != nil {
-		return l, err
+	if l.peer, err = startPeer(l.directory); err != nil {
+		return err
 	}
 	l.stops = append(l.stops, l.peer.stop)
+	return nil
+}
 
+func (l *laboratory) startFrontDoor() error {
 	l.step("building vestibule")
-	binary, err := buildVestibule(directory)
+	binary, err := buildVestibule(l.directory)
 	if err != nil {
-		return l, err
+		return err
 	}
 	l.step("starting vestibule")
 	door := frontDoor{name: "vestibule", address: frontDoorAddress, admin: "127.0.0.1:9180"}
-	if l.vestibule, err = startVestibule(binary, directory, l.logs, door); l.vestibule != nil {
+	l.vestibule, err = startVestibule(binary, l.directory, l.logs, door)
+	if l.vestibule != nil {
 		l.stops = append(l.stops, l.vestibule.stop)
 	}
 	if err != nil {
-		return l, err
+		return err
 	}
-	if l.roots, err = l.vestibule.roots(); err != nil {
-		return l, err
-	}
+	l.roots, err = l.vestibule.roots()
+	return err
+}
+
+func (l *laboratory) startHomeserver() error {
 	l.step("starting PostgreSQL and Redis")
-	db, err := startPostgres(directory, l.logs)
+	db, err := startPostgres(l.directory, l.logs)
 	if db != nil {
 		l.stops = append(l.stops, db.stop)
 	}
 	if err != nil {
-		return l, err
+		return err
 	}
-	cache, err := startRedis(directory, l.logs)
+	cache, err := startRedis(l.directory, l.logs)
 	if cache != nil {
 		l.stops = append(l.stops, cache.stop)
 	}
 	if err != nil {
-		return l, err
+		return err
 	}
-
 	l.step("starting Synapse, %d processes", 1+len(oneOfEach))
-	if l.synapse, err = startSynapse(python(), directory, l.logs, db, cache, l.peer); l.synapse != nil {
+	l.synapse, err = startSynapse(python(), l.directory, l.logs, db, cache, l.peer)
+	if l.synapse != nil {
 		l.stops = append(l.stops, l.synapse.stop)
 	}
-	if err != nil {
-		return l, err
-	}
-	l.step("ready")
-	return l, nil
+	return err
 }
 
 // stop ends everything, the last started first.

@@ -61,6 +61,7 @@ func inside(m *testing.M, n namespace) (status int) {
 		return 1
 	}
 	status = m.Run()
+	lab.step("compared %d requests with Synapse's own logs", lab.compared)
 	lab.step("memory: %s", describeMemory())
 	return status
 }

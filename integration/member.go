@@ -23,7 +23,7 @@ type member struct {
 const password = "correct horse battery staple"
 
 // register finds the homeserver by its server name alone and makes an account
-// there, whose device has the same name in capitals.
+// there, with a device.
 func register(t *testing.T, name string, device id.DeviceID) *member {
 	t.Helper()
 	m := &member{client: newClient(lab.roots)}
@@ -32,8 +32,7 @@ func register(t *testing.T, name string, device id.DeviceID) *member {
 	if err != nil {
 		t.Fatalf("registering %s: %v", name, err)
 	}
-	m.SetCredentials(answer.UserID, answer.AccessToken)
-	m.DeviceID = answer.DeviceID
+	m.UserID, m.AccessToken, m.DeviceID = answer.UserID, answer.AccessToken, answer.DeviceID
 	return m
 }
 

@@ -4,6 +4,7 @@ package integration
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -19,10 +20,9 @@ type process struct {
 	name  string
 	log   string
 	child *exec.Cmd
-	// end asks it to end; SIGTERM unless set otherwise before stop.
-	end   syscall.Signal
-	ended chan struct{} // closed when it has ended
-	err   error         // how; read only after ended
+	end   syscall.Signal // what stop sends; SIGTERM unless set otherwise
+	ended chan struct{}  // closed when it has ended
+	err   error          // how; read only after ended
 }
 
 // startProcess starts child, whose output goes to DIRECTORY/NAME.log.
@@ -47,6 +47,9 @@ func startProcess(directory, name string, child *exec.Cmd) (*process, error) {
 // errHopeless in what ready returns makes await give up at once.
 var errHopeless = errors.New("no use waiting")
 
+// errEnded stands for the error of a process that ended as if all were well.
+var errEnded = errors.New("exit status 0")
+
 // await calls ready until it returns nil, for as long as the process lives, at
 // most the given time. Its error holds the end of the process's log.
 func (p *process) await(limit time.Duration, ready func() error) error {
@@ -61,7 +64,7 @@ func (p *process) await(limit time.Duration, ready func() error) error {
 		}
 		select {
 		case <-p.ended:
-			return fmt.Errorf("%s ended while it started (%v):\n%s", p.name, p.err, tail(p.log, 30))
+			return fmt.Errorf("%s ended while it started: %w:\n%s", p.name, cmp.Or(p.err, errEnded), tail(p.log, 30))
 		case <-deadline:
 			return fmt.Errorf("%s is not ready after %v: %w:\n%s", p.name, limit, problem, tail(p.log, 30))
 		case <-time.After(50 * time.Millisecond):
