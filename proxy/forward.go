@@ -441,12 +441,13 @@ var misroutedMark = []byte(`"M_UNRECOGNIZED"`)
 // misrouted counts a worker's 404 M_UNRECOGNIZED: the catalogue sent it
 // something it does not serve. It returns what it read of the body.
 func (x *exchange) misrouted(p *pool, resp *response, body *responseBody) []byte {
-	if resp.status != 404 || !p.synapse || p.Class == configs.ClassMain || resp.length < 0 || resp.length > 512 {
+	const most = 512 // such an answer is short; Synapse declares no length for it
+	if resp.status != 404 || !p.synapse || p.Class == configs.ClassMain || resp.length > most {
 		return nil
 	}
-	first := make([]byte, resp.length)
+	first := make([]byte, most)
 	n, err := io.ReadFull(body, first)
-	if err == nil && bytes.Contains(first, misroutedMark) {
+	if body.complete && bytes.Contains(first[:n], misroutedMark) && !errors.Is(err, errResponse) {
 		x.state.metrics.misrouted(p, x.record.Upstream)
 	}
 	return first[:n]

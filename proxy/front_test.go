@@ -128,6 +128,23 @@ func do(t testing.TB, c *http.Client, method, url string, body io.Reader, fields
 	return resp, string(text)
 }
 
+// counter sums the values of a counter.
+func (f *front) counter(name string) (sum float64) {
+	f.t.Helper()
+	metrics, err := f.registry.Gather()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, m := range metrics {
+		if m.GetName() == name {
+			for _, v := range m.Metric {
+				sum += v.Counter.GetValue()
+			}
+		}
+	}
+	return sum
+}
+
 // rawConn is a TLS connection that speaks what it is told.
 func (f *front) rawConn(address string, protocols ...string) net.Conn {
 	f.t.Helper()

@@ -46,6 +46,7 @@ type Upstream struct {
 	inflight atomic.Int64 // requests
 	failed   atomic.Int64 // when a dial last failed, Unix nanoseconds; 0 when the last one succeeded
 	failure  atomic.Pointer[string]
+	answered atomic.Bool // a dial has succeeded before
 
 	mu      sync.Mutex
 	idle    []*conn // the most recently used last
@@ -123,6 +124,7 @@ func (u *Upstream) dial(ctx context.Context) (*conn, error) {
 		return nil, err
 	}
 	u.failed.Store(0)
+	u.answered.Store(true)
 	return newConn(u, nc), nil
 }
 
@@ -155,7 +157,7 @@ func (u *Upstream) health() string {
 	switch {
 	case u.failed.Load() != 0:
 		return "down"
-	case u.open.Load() > 0 || u.failure.Load() != nil:
+	case u.answered.Load():
 		return "up"
 	}
 	return "unknown"
