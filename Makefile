@@ -71,7 +71,7 @@ laboratory:
 	$(say) 'laboratory: installing what is missing'
 	@integration/setup.sh
 	$(say) 'laboratory: real servers, workers and clients (up to $(LAB_TIMEOUT))'
-	@$(GO) test -tags integration -count=1 -timeout $(LAB_TIMEOUT) ./integration/...
+	@$(GO) test -tags integration -v -count=1 -timeout $(LAB_TIMEOUT) ./integration/...
 
 integration: laboratory ## Run the laboratory alone (root)
 
