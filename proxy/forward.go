@@ -218,7 +218,7 @@ func (u *upload) explain(err error, c *conn) error {
 	if errors.Is(u.err, errUpload) && (!c.received || errors.Is(err, os.ErrDeadlineExceeded)) {
 		return u.err
 	}
-	if !c.received && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, errResponse) {
+	if !c.received && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("%w: %w", errUnsent, err)
 	}
 	return err
@@ -446,8 +446,8 @@ func (x *exchange) misrouted(p *pool, resp *response, body *responseBody) []byte
 		return nil
 	}
 	first := make([]byte, most)
-	n, err := io.ReadFull(body, first)
-	if body.complete && bytes.Contains(first[:n], misroutedMark) && !errors.Is(err, errResponse) {
+	n, _ := io.ReadFull(body, first) // what goes wrong shows again in copyBody
+	if body.complete && bytes.Contains(first[:n], misroutedMark) {
 		x.state.metrics.misrouted(p, x.record.Upstream)
 	}
 	return first[:n]
