@@ -3,10 +3,12 @@ package proxy
 import (
 	"bufio"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,23 +27,38 @@ func (s *standard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Target: r.RequestURI, Host: r.Host, Header: fields(r.Header),
 		Length: r.ContentLength, Secure: r.TLS != nil, Peer: peer(r.RemoteAddr),
 	}
-	if r.Body != nil && r.Body != http.NoBody {
-		req.Body = r.Body
-		req.Trailer = func() Header { return fields(r.Trailer) }
-		if r.ProtoMajor == 1 {
-			// Both directions at once, or an early answer would wait for the body.
-			// On other protocols that is so anyway.
-			_ = rc.EnableFullDuplex()
-			req.StopBody = func() { _ = rc.SetReadDeadline(time.Unix(1, 0)) }
-		} else {
-			req.StopBody = func() { _ = r.Body.Close() }
-		}
-	}
 	resp := responder{w: w, rc: rc, r: r}
+	if r.Body != nil && r.Body != http.NoBody {
+		resp.receive(&req)
+	}
 	s.proxy.Serve(&req, &resp)
 	if resp.aborted {
 		panic(http.ErrAbortHandler)
 	}
+	if resp.unread() {
+		_ = rc.SetReadDeadline(time.Now().Add(lingerBody))
+	}
+}
+
+// lingerBody is how long what is left of a body is read and thrown away after
+// the answer, before the connection is closed: closed at once, it would be
+// reset, and the client might lose the answer (RFC 9112, section 9.6).
+const lingerBody = time.Second
+
+// requestBody is the body of an HTTP/1.1 request that knows whether it was read
+// to its end.
+type requestBody struct {
+	io.ReadCloser
+	ended atomic.Bool
+}
+
+// Read implements io.Reader.
+func (b *requestBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		b.ended.Store(true)
+	}
+	return n, err
 }
 
 // fields lists a map of fields; net/http has lost their order.
@@ -72,8 +89,27 @@ type responder struct {
 	w       http.ResponseWriter
 	rc      *http.ResponseController
 	r       *http.Request
+	body    *requestBody // nil when there is none, or on HTTP/2
 	aborted bool
 }
+
+// receive gives req the body. On HTTP/1.1 both directions run at once, or an
+// early answer would wait for the body; on HTTP/2 that is so anyway.
+func (r *responder) receive(req *Request) {
+	req.Trailer = func() Header { return fields(r.r.Trailer) }
+	if r.r.ProtoMajor != 1 {
+		req.Body = r.r.Body
+		req.StopBody = func() { _ = r.r.Body.Close() }
+		return
+	}
+	r.body = &requestBody{ReadCloser: r.r.Body}
+	req.Body = r.body
+	_ = r.rc.EnableFullDuplex()
+	req.StopBody = func() { _ = r.rc.SetReadDeadline(time.Unix(1, 0)) }
+}
+
+// unread says whether a part of the body may still be on the connection.
+func (r *responder) unread() bool { return r.body != nil && !r.body.ended.Load() }
 
 // Inform implements Responder.
 func (r *responder) Inform(status int, h Header) {
@@ -91,6 +127,11 @@ func (r *responder) Head(status int, h Header, length int64) {
 	}
 	if length >= 0 {
 		m["Content-Length"] = []string{strconv.FormatInt(length, 10)}
+	}
+	if r.unread() {
+		// What is left of the body must never be read as another request, and
+		// with both directions at once net/http does not see to that itself.
+		m["Connection"] = []string{"close"}
 	}
 	r.w.WriteHeader(status)
 }
