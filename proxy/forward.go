@@ -95,19 +95,11 @@ func (x *exchange) inlineBody() ([]byte, error) {
 // converse carries one exchange over c. It returns an error only when nothing
 // of the answer has reached the client.
 func (x *exchange) converse(ctx context.Context, c *conn, p *pool, head, inline []byte) error {
-	c.up.inflight.Add(1)
-	defer c.up.inflight.Add(-1)
 	c.received = false
 	// A client that leaves frees its upstream at once, a parked one too.
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
 	reuse := false
-	defer func() {
-		if stop() && reuse && !c.closed {
-			c.up.give(c)
-		} else {
-			c.close()
-		}
-	}()
+	defer func() { c.up.release(c, stop() && reuse) }()
 
 	up, err := x.send(ctx, c, head, inline)
 	if err != nil {

@@ -83,7 +83,7 @@ func (m *Metrics) collect(pools []*pool) {
 	for _, p := range pools {
 		for _, u := range p.upstreams {
 			up := 1.0
-			if u.failed.Load() != 0 {
+			if u.cooling.Load() != 0 {
 				up = 0
 			}
 			m.up.WithLabelValues(p.Site, string(p.Class), u.Name).Set(up)

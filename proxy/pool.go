@@ -25,13 +25,15 @@ type pool struct {
 
 // pick chooses an upstream: by key, so that every front door chooses the same
 // one, else the one with the fewest requests for its weight. Upstreams that
-// refused a connection a moment ago are passed over while there is another.
-func (p *pool) pick(key []byte, now time.Time) *Upstream {
+// failed a moment ago or have no connection to spare are passed over while
+// there is another.
+func (p *pool) pick(key []byte) *Upstream {
 	if len(p.upstreams) == 1 {
 		return p.upstreams[0]
 	}
+	now := time.Now()
 	if len(key) > 0 {
-		i := p.ranks.Rank(key, func(i int) bool { return p.upstreams[i].cooling(now) })
+		i := p.ranks.Rank(key, func(i int) bool { return !p.upstreams[i].ready(now) })
 		if i < 0 {
 			i = p.ranks.Rank(key, nil)
 		}
@@ -43,17 +45,14 @@ func (p *pool) pick(key []byte, now time.Time) *Upstream {
 // leastBusy starts at another upstream each time, so that ties are spread.
 func (p *pool) leastBusy(now time.Time) *Upstream {
 	n := len(p.upstreams)
-	start := int(p.turn.Add(1)) % n
+	start := int(p.turn.Add(1) % uint32(n))
 	best, fallback := -1, start
 	for k := range n {
 		i := (start + k) % n
 		if p.less(i, fallback) {
 			fallback = i
 		}
-		if p.upstreams[i].cooling(now) {
-			continue
-		}
-		if best < 0 || p.less(i, best) {
+		if p.upstreams[i].ready(now) && (best < 0 || p.less(i, best)) {
 			best = i
 		}
 	}
@@ -68,39 +67,35 @@ func (p *pool) less(i, j int) bool {
 	return p.upstreams[i].inflight.Load()*p.weights[j] < p.upstreams[j].inflight.Load()*p.weights[i]
 }
 
-// connect returns a connection to the upstream that pick chooses. A process
-// that is absent is dialled again, or another of the pool in its place, until
-// hold has passed.
+// connect returns a connection to the upstream that pick chooses. When that
+// cannot be had, nothing has been sent yet, so another of the pool is tried at
+// once; when none is left, the choice is made again until hold has passed.
 func (p *pool) connect(ctx context.Context, key []byte) (*conn, error) {
-	var deadline time.Time
-	for wait := 25 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
-		now := time.Now()
-		if deadline.IsZero() {
-			deadline = now.Add(p.hold)
+	start, wait := time.Now(), 25*time.Millisecond
+	for tries := 1; ; tries++ {
+		c, err := p.pick(key).take(ctx)
+		if err == nil || ctx.Err() != nil {
+			return c, err
 		}
-		u := p.pick(key, now)
-		c, err := u.take(ctx)
-		if err == nil {
-			return c, nil
+		if tries < len(p.upstreams) && p.standby() {
+			continue
 		}
-		if ctx.Err() != nil || !absent(err) && !errors.Is(err, errMaxConns) {
+		left := p.hold - time.Since(start)
+		if left <= 0 || !absent(err) && !errors.Is(err, errMaxConns) {
 			return nil, err
 		}
-		if p.standby(time.Now()) {
-			continue // another of the pool may listen
-		}
-		if left := time.Until(deadline); left <= 0 {
-			return nil, err
-		} else if err := sleep(ctx, min(wait, left)); err != nil {
+		if err := sleep(ctx, min(wait, left)); err != nil {
 			return nil, err
 		}
+		wait = min(2*wait, 500*time.Millisecond)
 	}
 }
 
-// standby says whether an upstream of the pool has not failed a moment ago.
-func (p *pool) standby(now time.Time) bool {
+// standby says whether an upstream of the pool may take a request now.
+func (p *pool) standby() bool {
+	now := time.Now()
 	for _, u := range p.upstreams {
-		if !u.cooling(now) && (u.max == 0 || u.open.Load() < u.max) {
+		if u.ready(now) {
 			return true
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"vestibule/configs"
@@ -25,8 +24,9 @@ const idleUpstream = 30 * time.Second
 // maxIdle bounds the unused connections kept per upstream.
 const maxIdle = 128
 
-// cooldown is how long an upstream that refused a connection is passed over
-// while its pool has another.
+// cooldown is how long an upstream to which no connection could be made is
+// passed over while its pool has another: at least this, and twice as long as
+// finding it out took, since a machine that is gone costs each try a timeout.
 const cooldown = time.Second
 
 // errMaxConns is returned by Upstream.take when max_conns are open.
@@ -44,7 +44,7 @@ type Upstream struct {
 
 	open     atomic.Int64 // connections, used or idle
 	inflight atomic.Int64 // requests
-	failed   atomic.Int64 // when a dial last failed, Unix nanoseconds; 0 when the last one succeeded
+	cooling  atomic.Int64 // after a failed dial, until when, Unix nanoseconds; 0 since one succeeded
 	failure  atomic.Pointer[string]
 	answered atomic.Bool // a dial has succeeded before
 
@@ -75,17 +75,34 @@ func newUpstream(u configs.Upstream, connect time.Duration) (*Upstream, error) {
 	return up, nil
 }
 
-// take returns an idle connection that still looks alive, or dials.
+// take returns an idle connection that still looks alive, or dials. The request
+// it is for counts as under way from here on; release ends that.
 func (u *Upstream) take(ctx context.Context) (*conn, error) {
+	u.inflight.Add(1)
 	for {
 		c := u.pop()
 		if c == nil {
-			return u.dial(ctx)
+			c, err := u.dial(ctx)
+			if err != nil {
+				u.inflight.Add(-1)
+			}
+			return c, err
 		}
 		if c.quiet() {
 			c.reused = true
 			return c, nil
 		}
+		c.close()
+	}
+}
+
+// release ends what take began: the connection is kept when it may carry
+// another request, else closed.
+func (u *Upstream) release(c *conn, reuse bool) {
+	u.inflight.Add(-1)
+	if reuse && !c.closed {
+		u.give(c)
+	} else {
 		c.close()
 	}
 }
@@ -112,6 +129,7 @@ func (u *Upstream) dial(ctx context.Context) (*conn, error) {
 		u.open.Add(-1)
 		return nil, errMaxConns
 	}
+	start := time.Now()
 	nc, err := u.dialer.DialContext(ctx, u.network, u.address)
 	if err == nil && u.tls != nil {
 		nc, err = u.handshake(ctx, nc)
@@ -119,11 +137,11 @@ func (u *Upstream) dial(ctx context.Context) (*conn, error) {
 	if err != nil {
 		u.open.Add(-1)
 		if ctx.Err() == nil {
-			u.fail(err)
+			u.fail(err, time.Since(start))
 		}
 		return nil, err
 	}
-	u.failed.Store(0)
+	u.cooling.Store(0)
 	u.answered.Store(true)
 	return newConn(u, nc), nil
 }
@@ -139,32 +157,41 @@ func (u *Upstream) handshake(ctx context.Context, nc net.Conn) (net.Conn, error)
 	return tc, nil
 }
 
-// fail remembers that a dial failed, for pools and the status page.
-func (u *Upstream) fail(err error) {
+// fail remembers that a dial failed, for pools and the status page, and how
+// long it took.
+func (u *Upstream) fail(err error, took time.Duration) {
 	text := err.Error()
 	u.failure.Store(&text)
-	u.failed.Store(time.Now().UnixNano())
+	u.cooling.Store(time.Now().Add(max(cooldown, 2*took)).UnixNano())
 }
 
-// cooling says whether a dial failed a moment ago.
-func (u *Upstream) cooling(now time.Time) bool {
-	f := u.failed.Load()
-	return f != 0 && now.UnixNano()-f < int64(cooldown)
+// ready says whether the upstream may take another request: no dial failed a
+// moment ago, and max_conns leaves room.
+func (u *Upstream) ready(now time.Time) bool {
+	if u.max > 0 && u.inflight.Load() >= u.max {
+		return false
+	}
+	until := u.cooling.Load()
+	return until == 0 || now.UnixNano() >= until
 }
 
 // health is "up", "down" or, before the first dial, "unknown".
 func (u *Upstream) health() string {
 	switch {
-	case u.failed.Load() != 0:
+	case u.cooling.Load() != 0:
 		return "down"
-	case u.answered.Load():
+	case u.open.Load() > 0 || u.failure.Load() != nil:
 		return "up"
 	}
 	return "unknown"
 }
 
-// give puts a connection back that may carry another request.
+// give puts a connection back that may carry another request. That it can is a
+// sign of life, whatever became of a dial meanwhile.
 func (u *Upstream) give(c *conn) {
+	if u.cooling.Load() != 0 {
+		u.cooling.Store(0)
+	}
 	c.SetDeadline(time.Time{})
 	c.idleSince = time.Now()
 	u.mu.Lock()
@@ -218,10 +245,10 @@ func (u *Upstream) retire() {
 	}
 }
 
-// absent says whether a dial failed in the way it does while a process or its
-// container restarts: nobody listens, or the name is gone for the moment.
+// absent says whether a dial failed, so that the request cannot have reached
+// anybody. It is what happens while a process or its container restarts: nobody
+// listens, or the name is gone for the moment, or its address leads nowhere.
 func absent(err error) bool {
-	var dns *net.DNSError
-	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) ||
-		errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH) || errors.As(err, &dns)
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
 }
