@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,6 +26,7 @@ var errResponse = errors.New("malformed response")
 type conn struct {
 	net.Conn
 	up        *Upstream
+	raw       syscall.RawConn // the socket; nil when there is none
 	r         *bufio.Reader
 	reused    bool // it has carried an exchange before
 	received  bool // a byte of the current response has been read
@@ -35,6 +37,12 @@ type conn struct {
 func newConn(u *Upstream, nc net.Conn) *conn {
 	c := &conn{Conn: nc, up: u}
 	c.r = bufio.NewReaderSize(c, 4096)
+	if tc, ok := nc.(*tls.Conn); ok {
+		nc = tc.NetConn()
+	}
+	if sc, ok := nc.(syscall.Conn); ok {
+		c.raw, _ = sc.SyscallConn() // fails only for a connection that is nil
+	}
 	return c
 }
 
@@ -58,29 +66,30 @@ func (c *conn) close() {
 // quiet says whether an idle connection is open with nothing to read: a byte
 // that nobody asked for, or an end, means it must not be used again.
 func (c *conn) quiet() bool {
-	if c.r.Buffered() > 0 {
-		return false
-	}
-	nc := c.Conn
-	if t, ok := nc.(*tls.Conn); ok {
-		nc = t.NetConn()
-	}
-	sc, ok := nc.(syscall.Conn)
-	if !ok {
-		return false
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
+	if c.r.Buffered() > 0 || c.raw == nil {
 		return false
 	}
 	quiet := false
-	err = raw.Read(func(fd uintptr) bool {
+	err := c.raw.Read(func(fd uintptr) bool {
 		var b [1]byte
 		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		quiet = errors.Is(err, syscall.EAGAIN)
 		return true
 	})
-	return err == nil && quiet
+	return err == nil && quiet && !c.decrypted()
+}
+
+// decrypted says whether a TLS connection holds bytes that it has read from the
+// socket already, where quiet cannot see them.
+func (c *conn) decrypted() bool {
+	tc, ok := c.Conn.(*tls.Conn)
+	if !ok {
+		return false
+	}
+	tc.SetReadDeadline(time.Unix(1, 0)) // whatever would have to be waited for is not there
+	_, err := tc.Read(make([]byte, 1))
+	tc.SetReadDeadline(time.Time{})
+	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // response is the head of an upstream's answer and how its body is framed.

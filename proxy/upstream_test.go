@@ -1,0 +1,128 @@
+package proxy
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// authority is a CA of the operator's, for back ends that speak TLS.
+type authority struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+	file        string // its certificate, PEM
+}
+
+func newAuthority(t testing.TB) *authority {
+	t.Helper()
+	a := &authority{file: filepath.Join(t.TempDir(), "ca.pem")}
+	a.write(t)
+	return a
+}
+
+// write makes a new key and certificate and replaces the file.
+func (a *authority) write(t testing.TB) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.certificate, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	a.key = key
+	if err := os.WriteFile(a.file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// listen listens with a certificate for name.
+func (a *authority) listen(t testing.TB, name string) net.Listener {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{name}}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{DynamicRecordSizingDisabled: true, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func secureSite(main *backend, more string) string {
+	return fmt.Sprintf("sites:\n  - server_name: example.com\n    synapse: { hold: 0s, main: { url: %q, %s } }\n",
+		strings.Replace(main.url(), "http:", "https:", 1), more)
+}
+
+// TestSecureUpstream: an https upstream must prove the name it is known by, to
+// the authority that is named.
+func TestSecureUpstream(t *testing.T) {
+	a := newAuthority(t)
+	main := serveBackend(t, "main", a.listen(t, "synapse.internal"))
+	is := func(name, keys string, status int) {
+		t.Helper()
+		f := newFront(t, secureSite(main, keys))
+		resp, text := do(t, f.client(f.https, true), "GET", "https://matrix.example.com/_matrix/client/versions", nil)
+		if resp.StatusCode != status || status == 200 && text != "main" {
+			t.Errorf("%s: %s %q", name, resp.Status, text)
+		}
+	}
+	is("right name", fmt.Sprintf("ca_file: %q, server_name: synapse.internal", a.file), 200)
+	is("wrong name", fmt.Sprintf("ca_file: %q, server_name: other.internal", a.file), 502)
+	is("the URL's host is the name by default", fmt.Sprintf("ca_file: %q", a.file), 502)
+	is("the system's roots do not know the authority", "server_name: synapse.internal", 502)
+}
+
+func TestUnixUpstream(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "synapse.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	main := serveBackend(t, "main", l)
+	f := newFront(t, fmt.Sprintf("sites:\n  - server_name: example.com\n    synapse: { hold: 0s, main: %q }\n", "unix:"+path))
+	ask := func() (int, string) {
+		resp, text := do(t, f.client(f.https, true), "GET", "https://matrix.example.com/_matrix/client/versions", nil)
+		return resp.StatusCode, text
+	}
+	for range 3 {
+		if status, text := ask(); text != "main" {
+			t.Errorf("%d %q", status, text)
+		}
+	}
+	if _, conns := main.count(); conns != 1 {
+		t.Errorf("%d connections for three requests", conns)
+	}
+	if got := main.last(t).field.Get("Host"); got != "matrix.example.com" {
+		t.Errorf("Host: %s", got)
+	}
+	main.answers(func(net.Conn, *bufio.Reader, seen) bool { return false })
+	l.Close() // which removes the socket
+	if status, _ := ask(); status != 503 {
+		t.Errorf("without a socket: %d", status)
+	}
+}
