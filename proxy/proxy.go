@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,9 +43,25 @@ type state struct {
 // upstreamID is what makes two upstreams of two configurations the same one,
 // whose connections live on.
 type upstreamID struct {
-	url, caFile, serverName string
-	maxConns                int
-	connect                 time.Duration
+	url, serverName string
+	roots           string // what ca_file holds, PEM; "" for the system's
+	maxConns        int
+	connect         time.Duration
+}
+
+// identifyUpstream reads ca_file, so that a new authority is not overlooked
+// because its file has the old name.
+func identifyUpstream(u configs.Upstream, connect time.Duration) (upstreamID, error) {
+	id := upstreamID{url: u.URL, serverName: u.ServerName, maxConns: u.MaxConns, connect: connect}
+	if u.CAFile == "" {
+		return id, nil
+	}
+	roots, err := os.ReadFile(u.CAFile)
+	if err != nil {
+		return id, fmt.Errorf("reading ca_file of upstream %s: %w", u.URL, err)
+	}
+	id.roots = string(roots)
+	return id, nil
 }
 
 // New returns a Proxy that has nothing to serve yet: call Apply first.
@@ -127,21 +144,22 @@ func (p *Proxy) buildPool(rp *routing.Pool, cfg *configs.Config, used map[upstre
 	var urls []string
 	var weights []int
 	for _, u := range rp.Upstreams {
-		id := upstreamID{u.URL, u.CAFile, u.ServerName, u.MaxConns, cfg.Timeouts.Connect.Std()}
-		up := used[id]
-		if up == nil {
-			up = p.upstream(id)
+		id, err := identifyUpstream(u, cfg.Timeouts.Connect.Std())
+		if err != nil {
+			return nil, err
 		}
-		if up == nil {
-			var err error
-			if up, err = newUpstream(u, cfg.Timeouts.Connect.Std()); err != nil {
+		if used[id] == nil {
+			used[id] = p.upstream(id)
+		}
+		if used[id] == nil {
+			if used[id], err = newUpstream(u, id); err != nil {
 				return nil, err
 			}
 		}
-		used[id] = up
-		pl.upstreams = append(pl.upstreams, up)
-		pl.weights = append(pl.weights, int64(max(u.Weight, 1)))
-		urls, weights = append(urls, u.URL), append(weights, max(u.Weight, 1))
+		weight := max(u.Weight, 1)
+		pl.upstreams = append(pl.upstreams, used[id])
+		pl.weights = append(pl.weights, int64(weight))
+		urls, weights = append(urls, u.URL), append(weights, weight)
 	}
 	pl.ranks = routing.NewRendezvous(urls, weights)
 	return pl, nil

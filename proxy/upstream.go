@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,20 +54,16 @@ type Upstream struct {
 }
 
 // newUpstream prepares an upstream; it does not dial.
-func newUpstream(u configs.Upstream, connect time.Duration) (*Upstream, error) {
+func newUpstream(u configs.Upstream, id upstreamID) (*Upstream, error) {
 	up := &Upstream{Name: u.URL, network: u.Network(), address: u.Address(), max: int64(u.MaxConns),
-		dialer: net.Dialer{Timeout: connect, KeepAlive: 30 * time.Second}}
+		dialer: net.Dialer{Timeout: id.connect, KeepAlive: 30 * time.Second}}
 	if !u.TLS() {
 		return up, nil
 	}
 	up.tls = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.TLSName(), NextProtos: []string{"http/1.1"}}
 	if u.CAFile != "" {
-		pem, err := os.ReadFile(u.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("reading ca_file of upstream %s: %w", u.URL, err)
-		}
 		up.tls.RootCAs = x509.NewCertPool()
-		if !up.tls.RootCAs.AppendCertsFromPEM(pem) {
+		if !up.tls.RootCAs.AppendCertsFromPEM([]byte(id.roots)) {
 			return nil, fmt.Errorf("reading ca_file of upstream %s: %s holds no PEM certificate", u.URL, u.CAFile)
 		}
 	}

@@ -126,3 +126,35 @@ func TestUnixUpstream(t *testing.T) {
 		t.Errorf("without a socket: %d", status)
 	}
 }
+
+// TestNewAuthority: a reload reads ca_file again, though its name is the same.
+func TestNewAuthority(t *testing.T) {
+	a := newAuthority(t)
+	main := serveBackend(t, "main", a.listen(t, "synapse.internal"))
+	a.write(t) // the file no longer fits
+	site := secureSite(main, fmt.Sprintf("ca_file: %q, server_name: synapse.internal", a.file))
+	f := newFront(t, site)
+	ask := func() int {
+		resp, _ := do(t, f.client(f.https, true), "GET", "https://matrix.example.com/_matrix/client/versions", nil)
+		return resp.StatusCode
+	}
+	if status := ask(); status != 502 {
+		t.Fatalf("a stranger's certificate was accepted: %d", status)
+	}
+	old := main
+	main = serveBackend(t, "main", a.listen(t, "synapse.internal"))
+	site = strings.Replace(site, old.listener.Addr().String(), main.listener.Addr().String(), 1)
+	if err := f.proxy.Apply(f.load(site), nil); err != nil {
+		t.Fatal(err)
+	}
+	if status := ask(); status != 200 {
+		t.Fatalf("the authority's own certificate was refused: %d", status)
+	}
+	a.write(t)
+	if err := f.proxy.Apply(f.load(site), nil); err != nil {
+		t.Fatal(err)
+	}
+	if status := ask(); status != 502 {
+		t.Errorf("after the authority was replaced: %d", status)
+	}
+}
