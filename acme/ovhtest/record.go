@@ -3,7 +3,9 @@ package ovhtest
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -43,7 +45,17 @@ func (r Record) Text() string {
 	if !ok {
 		return ""
 	}
-	return strings.Join(txt.Txt, "")
+	return escapes.ReplaceAllStringFunc(strings.Join(txt.Txt, ""), unescapeText)
+}
+
+// escapes are those of a zone file (RFC 1035, 5.1).
+var escapes = regexp.MustCompile(`\\([0-9]{3}|.)`)
+
+func unescapeText(escape string) string {
+	if code, err := strconv.ParseUint(escape[1:], 10, 8); err == nil && len(escape) == 4 {
+		return string([]byte{byte(code)})
+	}
+	return escape[1:]
 }
 
 // normalize puts the record as OVHcloud stores it. It fails on what could not
