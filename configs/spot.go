@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // spot is a value's path in the configuration, what is written there, and
@@ -48,6 +49,14 @@ func (s spot) written() bool { return s.node != nil }
 
 // failed tells whether a mistake around the spot makes further ones idle.
 func (s spot) failed() bool { return s.reported || s.node != nil && s.node.bad }
+
+// mistaken tells whether something was reported there or below.
+func (s spot) mistaken() bool {
+	return slices.ContainsFunc(*s.problems, func(p Problem) bool {
+		rest, found := strings.CutPrefix(p.Key, s.path)
+		return found && !p.Warning && (rest == "" || rest[0] == '.' || rest[0] == '[')
+	})
+}
 
 // reject reports a value of the wrong type. What would follow from it is not
 // reported: one mistake has one line.
@@ -149,16 +158,21 @@ func (s spot) resolve(path string) string {
 	return filepath.Join(filepath.Dir(s.node.place.File), path)
 }
 
-// readFile gives a file's content. One that is missing or closed to us is a
-// warning: validate runs on other machines and as other users than serve.
+// readFile gives a file's content.
 func (s spot) readFile(path string) ([]byte, bool) {
 	data, err := readBounded(path)
-	if err == nil {
-		return data, true
+	if err != nil {
+		s.unreadable(err)
 	}
+	return data, err == nil
+}
+
+// unreadable reports why a file cannot be used. One that is missing or closed to
+// us is a warning: validate runs on other machines and as other users than
+// serve.
+func (s spot) unreadable(err error) {
 	missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)
 	s.report(Problem{Message: reason(err), Warning: missing, missingFile: missing})
-	return nil, false
 }
 
 // checkRoots reports a file that holds no certificate of an authority.
