@@ -19,11 +19,26 @@ func (c *Certificates) check(at spot) {
 	for i, name := range c.ExtraNames {
 		at.key("extra_names").index(i).valid(strings.TrimPrefix(name, "*."), hostMistake)
 	}
+	c.checkACME(at)
+	if c.Export != nil {
+		c.Export.check(at.key("export"))
+	}
 	directory := at.key("storage").key("directory")
 	if directory.written() && c.Storage.Directory == "" {
 		directory.fail("is empty", "remove the key, or name a directory")
 	}
 	c.Storage.Directory = directory.resolve(c.Storage.Directory)
+}
+
+// checkACME wants the account that the issuer acme needs.
+func (c *Certificates) checkACME(at spot) {
+	if c.ACME != nil {
+		c.ACME.check(at.key("acme"), c.Issuer)
+		return
+	}
+	if c.Issuer == "acme" && !at.key("acme").written() && !at.key("issuer").failed() {
+		at.key("acme").fail("is required with issuer: acme, which is the default", "write issuer: internal or issuer: files")
+	}
 }
 
 // check reads the pair: a certificate that does not fit its key would otherwise

@@ -12,7 +12,6 @@ import (
 // have against each other after.
 func (c *Config) check(at spot) {
 	c.normalise()
-	c.checkSupported(at)
 	c.Entrypoints.check(at.key("entrypoints"), c)
 	c.Certificates.check(at.key("certificates"))
 	c.checkSites(at.key("sites"))
@@ -21,6 +20,9 @@ func (c *Config) check(at spot) {
 	c.checkAddresses(at)
 	c.checkClaims(at.key("sites"))
 	c.checkRoutes(at.key("sites"))
+	c.checkProofs(at.key("certificates"))
+	c.checkExport(at.key("certificates").key("export"))
+	c.checkSupported(at)
 }
 
 func (c *Config) checkSites(at spot) {
@@ -103,6 +105,12 @@ func (c *Config) normalise() {
 	}
 	for i := range c.Certificates.ExtraNames {
 		lower(&c.Certificates.ExtraNames[i])
+	}
+	if c.Certificates.ACME != nil {
+		c.Certificates.ACME.normalise()
+	}
+	if c.Certificates.Export != nil {
+		c.Certificates.Export.normalise()
 	}
 	for _, site := range c.Sites {
 		if site != nil {

@@ -166,41 +166,58 @@ type Storage struct {
 	Directory string `yaml:"directory"`
 }
 
-// Export describes PEM files written for other programs.
+// Export describes PEM files written for other programs, as
+// DIRECTORY/NAME/certificate.crt and DIRECTORY/NAME/privatekey.key.
 type Export struct {
-	Directory string   `yaml:"directory"` // where they are written
-	Names     []string `yaml:"names"`     // whose certificates, such as "matrix.example.com"
-	Mode      string   `yaml:"mode"`      // of the files, such as "0640"
-	Owner     string   `yaml:"owner"`     // of the files, such as "991:991"
+	// Directory is where they are written, an absolute path. Required.
+	Directory string `yaml:"directory"`
+	// Names are those whose certificates are written, such as
+	// "matrix.example.com". Required.
+	Names []string `yaml:"names"`
+	// Mode is that of the files, in octal and with quotes. Optional. Defaults to "0640".
+	Mode string `yaml:"mode"`
+	// Owner is that of the files, such as "991:991" or "turnserver:turnserver". Optional.
+	// Defaults to whom vestibule runs as.
+	Owner string `yaml:"owner"`
 
 	Place Place `yaml:"-"`
 }
 
 // ACME is the account at a certificate authority and the ways to prove control.
 type ACME struct {
-	// Email is where the authority writes to.
+	// Email names the account; the authority may write there. Required.
 	Email string `yaml:"email"`
 	// Directory is the authority's URL. Optional. Defaults to Let's Encrypt's.
 	Directory string `yaml:"directory"`
-	// Staging uses Let's Encrypt's test authority. Optional. Defaults to false.
+	// Staging uses Let's Encrypt's test authority instead, whose certificates
+	// nobody believes and whose limits are wide. Optional. Defaults to false.
 	Staging bool `yaml:"staging"`
-	// RootsFile holds the root of a private authority. Optional.
+	// RootsFile holds the roots of a private authority, PEM, to verify Directory
+	// by. Optional. Defaults to the system's roots.
 	RootsFile string `yaml:"roots_file"`
-	// Profile asks for a kind of certificate (draft-aaron-acme-profiles).
-	// Optional.
+	// Profile asks for a kind of certificate, by a word of the authority's, such
+	// as "shortlived" (draft-aaron-acme-profiles). Optional.
 	Profile string `yaml:"profile"`
-	// Challenges are the ways to prove control, the first whose zone holds the
-	// name.
+	// Challenges are the ways to prove control over names; the first whose zone
+	// holds the name is taken. At least one is required.
 	Challenges []Challenge `yaml:"challenges"`
 
 	Place Place `yaml:"-"`
 }
 
-// Challenge is one way to prove control over the names of a zone.
+// Challenge is one way to prove control over the names of a zone. Exactly one
+// of dns01 and http01 is required.
 type Challenge struct {
-	Zone   string  `yaml:"zone"`   // such as "example.com". Optional: without it, all names
-	DNS01  *DNS01  `yaml:"dns01"`  // by TXT records
-	HTTP01 *HTTP01 `yaml:"http01"` // on the http entrypoint
+	// Zone is a domain, such as "example.com", for which this is the way: for
+	// itself and all below it. With dns01 it is a zone of the account's, too.
+	// Optional. Without it, the way for all names.
+	Zone string `yaml:"zone"`
+	// DNS01 proves control by TXT records. Wildcards can be proven in no other
+	// way.
+	DNS01 *DNS01 `yaml:"dns01"`
+	// HTTP01 proves control on the http entrypoint, which the name must point to
+	// and which the authority reaches on port 80. Write {}.
+	HTTP01 *HTTP01 `yaml:"http01"`
 
 	Place Place `yaml:"-"`
 }
@@ -210,32 +227,44 @@ type HTTP01 struct{}
 
 // DNS01 answers challenges with TXT records.
 type DNS01 struct {
-	// OVH publishes the records.
+	// OVH publishes the records. Required.
 	OVH *OVH `yaml:"ovh"`
-	// Delegate maps the name of a record to where its CNAME leads. Optional.
+	// Delegate maps the name of a record to where its CNAME leads, such as
+	// "_acme-challenge.example.com" to "x.other.example", which is written
+	// instead. Optional.
 	Delegate map[string]string `yaml:"delegate"`
 	// Resolvers are asked instead of the system's, such as "192.0.2.53:53".
 	// Optional.
 	Resolvers []string `yaml:"resolvers"`
-	// PropagationTimeout is how long a record may take to be seen. Optional.
-	// Defaults to 15m.
+	// PropagationTimeout is how long a record may take until every name server
+	// of its zone has it, from 30s to 2h. Optional. Defaults to 15m.
 	PropagationTimeout Duration `yaml:"propagation_timeout"`
 }
 
-// OVH is an account at OVH. Its secrets come from files or, when no file is
-// named, from the variables OVH_* of the environment.
+// OVH is an account at OVHcloud. Its secrets are in files of their own, one
+// value each. When no file is named they are in the environment:
+// OVH_APPLICATION_KEY, OVH_APPLICATION_SECRET and OVH_CONSUMER_KEY, or
+// OVH_CLIENT_ID and OVH_CLIENT_SECRET, or OVH_ACCESS_TOKEN. One kind of account
+// is to be given, whole.
 type OVH struct {
-	Endpoint string `yaml:"endpoint"` // such as "ovh-eu"
+	// Endpoint is "ovh-eu", "ovh-ca", "ovh-us" or the URL of an API of the same
+	// kind. Optional. Defaults to OVH_ENDPOINT when the secrets are in the
+	// environment, else to ovh-eu.
+	Endpoint string `yaml:"endpoint"`
 
-	// One kind of account: an application key,
+	// ApplicationKeyFile, ApplicationSecretFile and ConsumerKeyFile belong to an
+	// application and what it was allowed.
 	ApplicationKeyFile    string `yaml:"application_key_file"`
 	ApplicationSecretFile string `yaml:"application_secret_file"`
 	ConsumerKeyFile       string `yaml:"consumer_key_file"`
-	// or an OAuth 2.0 client,
+	// ClientIDFile and ClientSecretFile belong to an OAuth 2.0 client, a service
+	// account.
 	ClientIDFile     string `yaml:"client_id_file"`
 	ClientSecretFile string `yaml:"client_secret_file"`
-	TokenURL         string `yaml:"token_url"`
-	// or a token.
+	// TokenURL is where that client gets its tokens. Optional, unless Endpoint is
+	// a URL.
+	TokenURL string `yaml:"token_url"`
+	// AccessTokenFile holds a token that somebody else renews.
 	AccessTokenFile string `yaml:"access_token_file"`
 }
 
@@ -422,7 +451,8 @@ type Federation struct {
 	// when the federation entrypoint is off.
 	Port int `yaml:"port"`
 	// Delegation says how other servers learn of Host and Port: by "well_known"
-	// (default), or "none": they do not. "srv" is not supported yet.
+	// (default); or "none": they do not. "srv", by SRV records in the zone of
+	// server_name, is not supported yet.
 	Delegation string `yaml:"delegation"`
 	// OpenID is "auto" (default).
 	OpenID string `yaml:"openid"`

@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -63,6 +64,8 @@ func unknownKey(at spot, f *field, t reflect.Type) {
 	key.place = f.place
 	keys := keysOf(t)
 	switch meant := nearest(f.key, keys); {
+	case slices.Contains(keys, f.key+"_file"):
+		key.fail("unknown key", "write "+quote(f.key+"_file")+" and the path of a file that holds it")
 	case meant != "":
 		at.node.misspelt = append(at.node.misspelt, meant)
 		key.fail("unknown key", "did you mean "+quote(meant)+"?")

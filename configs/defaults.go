@@ -43,9 +43,9 @@ func (e *ElementCall) setDefaults() {
 	e.JWTPath, e.SFUPath = "/livekit-jwt-service", "/livekit-server"
 }
 
-func (a *ACME) setDefaults() {
-	a.Directory = "https://acme-v02.api.letsencrypt.org/directory"
-}
+func (a *ACME) setDefaults() { a.Directory = letsEncrypt }
+
+func (e *Export) setDefaults() { e.Mode = "0640" }
 
 func (d *DNS01) setDefaults() { d.PropagationTimeout = Duration(15 * time.Minute) }
 

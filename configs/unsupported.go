@@ -10,11 +10,12 @@ func (s spot) unsupported(hint string) {
 
 // checkSupported refuses what is laid out and does not work yet.
 func (c *Config) checkSupported(at spot) {
-	certificates := at.key("certificates")
-	certificates.key("acme").unsupported("write issuer: internal or issuer: files, and remove acme")
-	certificates.key("export").unsupported("remove it; certificates.files can be read by both programs")
-	c.checkIssuer(at)
-
+	if acme := at.key("certificates").key("acme"); !acme.mistaken() {
+		acme.unsupported("write issuer: internal or issuer: files, and remove acme")
+	}
+	if export := at.key("certificates").key("export"); !export.mistaken() {
+		export.unsupported("remove it; certificates.files can be read by both programs")
+	}
 	at.key("tcp").unsupported("remove it")
 	at.key("timeouts").key("stall").unsupported("remove it")
 	at.key("limits").key("endpoints").unsupported("remove it")
@@ -26,21 +27,4 @@ func (c *Config) checkSupported(at spot) {
 	if c.Engine == "own" {
 		at.key("engine").unsupported("write standard, or remove it")
 	}
-}
-
-// checkIssuer refuses the issuer acme, written or by default.
-func (c *Config) checkIssuer(at spot) {
-	issuer := at.key("certificates").key("issuer")
-	if c.Certificates.Issuer != "acme" || at.key("certificates").key("acme").written() {
-		return
-	}
-	const remedy = "write issuer: internal or issuer: files"
-	if issuer.written() {
-		issuer.fail(`"acme" is not supported yet`, remedy)
-		return
-	}
-	if !at.key("certificates").written() {
-		issuer.place = at.key("sites").place
-	}
-	issuer.fail(`"acme", the default, is not supported yet`, remedy)
 }
