@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -151,4 +152,19 @@ func selfSigned(t *testing.T, names ...string) (certificate, key string) {
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
 		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
+}
+
+// Who finds a server through SRV records asks it for a certificate of its
+// server name.
+func TestCertificateNamesSRV(t *testing.T) {
+	cfg := Default()
+	site := &Site{ServerName: "example.com", Host: "matrix.example.com", Federation: Federation{Delegation: "srv"}}
+	cfg.Sites = []*Site{site}
+	if got, want := cfg.CertificateNames(), []string{"example.com", "matrix.example.com"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	site.Federation.Delegation = "none"
+	if got, want := cfg.CertificateNames(), []string{"matrix.example.com"}; !slices.Equal(got, want) {
+		t.Errorf("without delegation: got %q, want %q", got, want)
+	}
 }

@@ -76,9 +76,12 @@ func (c *Config) CertificateNames() []string {
 	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
 }
 
+// certificateHosts lists the hosts of a site. Servers that found it through SRV
+// records want a certificate for its server name, which they asked for (Matrix
+// v1.16, server-server API, "Resolving server names", step 4).
 func (s *Site) certificateHosts() []string {
 	hosts := []string{s.Host, s.Federation.Host}
-	if s.BaseDomain.Serve || s.hasPort() {
+	if s.BaseDomain.Serve || s.hasPort() || s.Federation.Delegation == "srv" {
 		hosts = append(hosts, serverHost(s.ServerName))
 	}
 	if s.MAS != nil {

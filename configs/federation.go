@@ -31,11 +31,9 @@ func (f *Federation) check(at spot) {
 	if with := at.key("with"); with.written() && !f.With.All {
 		with.fail("not supported yet", "write all, and let Synapse's federation_domain_whitelist decide")
 	}
-	switch f.Delegation {
-	case "srv":
+	at.key("delegation").oneOf(f.Delegation, "well_known", "srv", "none")
+	if f.Delegation == "srv" && !at.key("delegation").mistaken() {
 		at.key("delegation").unsupported("write well_known or none")
-	default:
-		at.key("delegation").oneOf(f.Delegation, "well_known", "none")
 	}
 	if f.OpenID != "auto" {
 		at.key("openid").unsupported("write auto, or remove the key")

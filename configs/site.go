@@ -53,6 +53,9 @@ func (s *Site) checkNames(at spot) {
 		name.fail("has a port: other servers connect to "+s.ServerName+" itself and never read its .well-known",
 			"write federation: { delegation: none }, or a name without port")
 	}
+	if s.Federation.Delegation == "srv" && isIP(s.ServerName) {
+		at.key("federation").key("delegation").fail(s.ServerName+" is an address, for which nobody looks for SRV records", "write none")
+	}
 	at.key("host").valid(s.Host, hostMistake)
 }
 
