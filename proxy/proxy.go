@@ -121,19 +121,25 @@ func newState(cfg *configs.Config, table *routing.Table, locals map[string]Local
 		if entrypoint.TrustedProxies != nil {
 			st.trusted[role] = entrypoint.TrustedProxies
 		}
-		st.defaults[role] = defaultHost(cfg, entrypoint)
+		st.defaults[role] = defaultHost(cfg, role, entrypoint)
 	}
 	return st
 }
 
-func defaultHost(cfg *configs.Config, e *configs.Entrypoint) string {
-	if site := cfg.Site(e.DefaultSite); site != nil {
-		return site.Host
+// defaultHost is the host whose certificate a client is shown that names none.
+// A server that followed SRV records wants the one for the server name.
+func defaultHost(cfg *configs.Config, role routing.Entrypoint, e *configs.Entrypoint) string {
+	site := cfg.Site(e.DefaultSite)
+	if site == nil && len(cfg.Sites) > 0 {
+		site = cfg.Sites[0]
 	}
-	if len(cfg.Sites) > 0 {
-		return cfg.Sites[0].Host
+	switch {
+	case site == nil:
+		return ""
+	case role == routing.Federation && site.Federation.Delegation == "srv":
+		return site.ServerName
 	}
-	return ""
+	return site.Host
 }
 
 func (p *Proxy) buildPool(rp *routing.Pool, cfg *configs.Config, used map[upstreamID]*Upstream) (*pool, error) {
