@@ -75,6 +75,21 @@ func TestZones(t *testing.T) {
 	c.do(t, "GET", "/domain/zone/example.org/unheard", "").refused(t, 404, "Client::NotFound", "Got an invalid (or empty) URL", "")
 }
 
+// A zone may come and go, and what it holds stays.
+func TestZoneChangesHands(t *testing.T) {
+	s := start(t, ovhtest.Options{ForeignZones: []string{"example.net"}})
+	c := callerOf(s)
+	s.AddRecord("a.example.net", "TXT", "value")
+	s.AddZone("example.net")
+	s.AddZone("example.com")
+	c.do(t, "GET", "/domain/zone", "").want(t, http.StatusOK, `["example.com","example.net","example.org"]`)
+	s.DropZone("example.net")
+	c.do(t, "GET", "/domain/zone", "").want(t, http.StatusOK, `["example.com","example.org"]`)
+	if got := texts(t, s.Resolver(), "a.example.net."); !slices.Equal(got, []string{"value"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestRecords(t *testing.T) {
 	s := start(t, ovhtest.Options{Zones: []string{"example.org", "example.com"}})
 	c := callerOf(s)

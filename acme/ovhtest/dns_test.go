@@ -1,8 +1,10 @@
 package ovhtest_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -183,8 +185,9 @@ func TestSetReplaces(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	for name, change := range map[string]func(){
-		"no zone":   func() { s.SetA("a.example.net", "192.0.2.1") },
-		"bad value": func() { s.SetA("a.example.org", "example.net") },
+		"no zone":    func() { s.SetA("a.example.net", "192.0.2.1") },
+		"bad value":  func() { s.SetA("a.example.org", "example.net") },
+		"not a zone": func() { s.SetNS("a.example.org", "ns1.ovh.net") },
 	} {
 		func() {
 			defer func() {
@@ -204,10 +207,9 @@ func exchange(t *testing.T, network, server, name string) string {
 	client := dns.Client{Net: network, Timeout: 150 * time.Millisecond}
 	reply, _, err := client.Exchange(new(dns.Msg).SetQuestion(name, dns.TypeTXT), server)
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "silence"
 	case err != nil:
-		if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
-			return "silence"
-		}
 		return err.Error()
 	case reply.Truncated:
 		return "TC"

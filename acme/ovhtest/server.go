@@ -47,8 +47,9 @@ type Options struct {
 	TokenLifetime time.Duration
 	// Address is where the API listens. Defaults to 127.0.0.1:0.
 	Address string
-	// NameServers is how many there are, on 127.0.0.1, 127.0.0.2 and so on.
-	// Defaults to 2, or to as many as there are NameServerAddresses.
+	// NameServers is how many there are, on 127.0.0.1, 127.0.0.2 and so on, all
+	// of which Linux has from the start. Defaults to 2, or to as many as there
+	// are NameServerAddresses.
 	NameServers int
 	// NameServerAddresses are IP addresses to listen on instead, such as
 	// "127.0.0.54" and "::1".

@@ -53,6 +53,26 @@ func (s *Server) addZones(o Options) {
 
 func nameServerName(i int) string { return fmt.Sprintf("ns%d.%s", i+1, infrastructure) }
 
+// AddZone puts a zone into the account: a new one, or one that was foreign with
+// what it holds.
+func (s *Server) AddZone(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if z := s.zones[name]; z != nil {
+		z.foreign = false
+		return
+	}
+	s.addZone(name, false)
+}
+
+// DropZone takes a zone out of the account. The name servers go on with it, as
+// if it had become another customer's.
+func (s *Server) DropZone(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mustZone(name).foreign = true
+}
+
 // addZone makes a zone that holds its NS records and nothing else, published.
 func (s *Server) addZone(name string, foreign bool) {
 	z := &zone{name: name, foreign: foreign}
@@ -166,7 +186,7 @@ func (s *Server) SetA(name string, addresses ...string) {
 func (s *Server) SetNS(zoneName string, hosts ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	z := s.mustZone(dns.Fqdn(zoneName))
+	z := s.mustZone(zoneName)
 	z.delegation, z.moved = nil, time.Time{}
 	for _, host := range hosts {
 		z.delegation = append(z.delegation, dns.Fqdn(strings.ToLower(host)))
@@ -192,7 +212,10 @@ func (s *Server) setRecords(name, fieldType string, replace bool, values ...stri
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	name = strings.ToLower(dns.Fqdn(name))
-	z := s.mustZone(name)
+	z := s.zoneOf(name)
+	if z == nil {
+		panic("ovhtest: no zone holds " + name)
+	}
 	var added []Record
 	for _, value := range values {
 		added = append(added, s.mustRecord(z, name, fieldType, value))
@@ -217,10 +240,11 @@ func (s *Server) mustRecord(z *zone, name, fieldType, value string) Record {
 	return s.newRecord(r)
 }
 
+// mustZone is the zone of that very name.
 func (s *Server) mustZone(name string) *zone {
-	z := s.zoneOf(strings.ToLower(name))
+	z := s.zones[strings.ToLower(strings.TrimSuffix(name, "."))]
 	if z == nil {
-		panic("ovhtest: no zone holds " + name)
+		panic("ovhtest: no zone " + name)
 	}
 	return z
 }
@@ -229,12 +253,12 @@ func (s *Server) mustZone(name string) *zone {
 func (s *Server) Records(zoneName string) []Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.mustZone(dns.Fqdn(zoneName)).working)
+	return slices.Clone(s.mustZone(zoneName).working)
 }
 
 // Published are a zone's records as up-to-date name servers show them.
 func (s *Server) Published(zoneName string) []Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.mustZone(dns.Fqdn(zoneName)).published(time.Now()).records)
+	return slices.Clone(s.mustZone(zoneName).published(time.Now()).records)
 }
