@@ -29,6 +29,7 @@ type conn struct {
 	raw       syscall.RawConn // the socket; nil when there is none
 	r         *bufio.Reader
 	reused    bool // it has carried an exchange before
+	sent      bool // a byte of the current request has been written
 	received  bool // a byte of the current response has been read
 	idleSince time.Time
 	closed    bool

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"vestibule/configs"
@@ -56,6 +54,7 @@ func (x *exchange) forward(p *pool) {
 			return
 		}
 		if attempt == 0 && errors.Is(err, errUnsent) && x.repeatable(c) {
+			c.up.forget() // the others that are idle are as likely to be closed
 			continue
 		}
 		x.fail(err)
@@ -65,11 +64,14 @@ func (x *exchange) forward(p *pool) {
 
 // repeatable says whether the exchange may be tried again: the connection had
 // served before, so its end may have crossed our request; nothing came back;
-// the body is still ours to send; and doing it twice would be harmless
-// (RFC 9110, section 9.2.2).
+// the body is still ours to send; and either nothing was sent or doing it twice
+// would be harmless (RFC 9110, section 9.2.2).
 func (x *exchange) repeatable(c *conn) bool {
 	if !c.reused || c.received || x.streamed || x.req.Context.Err() != nil {
 		return false
+	}
+	if !c.sent {
+		return true
 	}
 	switch x.req.Method {
 	case "GET", "HEAD", "OPTIONS", "PUT", "DELETE":
@@ -95,7 +97,7 @@ func (x *exchange) inlineBody() ([]byte, error) {
 // converse carries one exchange over c. It returns an error only when nothing
 // of the answer has reached the client.
 func (x *exchange) converse(ctx context.Context, c *conn, p *pool, head, inline []byte) error {
-	c.received = false
+	c.sent, c.received = false, false
 	// A client that leaves frees its upstream at once, a parked one too.
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
 	reuse := false
@@ -106,131 +108,34 @@ func (x *exchange) converse(ctx context.Context, c *conn, p *pool, head, inline 
 		return err
 	}
 	resp := &x.response
-	err = x.await(ctx, c, resp, up, p)
+	err = x.await(c, resp, up, p)
 	switch {
 	case err != nil:
 	case resp.upgrade:
 		return x.tunnel(c, resp)
 	default:
-		reuse = x.relay(c, resp, p) && up.ended.Load()
+		reuse = x.relay(c, resp, p)
 	}
-	if !reuse {
-		c.close() // which also wakes an upload that is stuck in a write
-	}
-	up.settle(x.req)
-	reuse = reuse && up.err == nil
+	reuse = up.settle(x.req, reuse)
 	if err != nil {
-		return up.explain(err, c)
+		return up.explain(err)
 	}
 	return nil
 }
 
-// upload is a request body on its way while the answer is awaited.
-type upload struct {
-	done  chan struct{} // closed when nothing is sent any more; nil when nothing is streamed
-	err   error         // why it stopped early; read after done
-	ended atomic.Bool   // the client's body has been read to its end
-
-	mu       sync.Mutex
-	awaiting bool // the response's head has not come yet
-}
-
-// newUpload is an upload that is to be streamed, or one that needs no streaming.
-func newUpload(streamed bool) *upload {
-	u := new(upload)
-	if streamed {
-		u.done = make(chan struct{})
-	} else {
-		u.ended.Store(true)
-	}
-	return u
-}
-
-// end notes how the upload ended and starts the clock of a response that is
-// still awaited. No answer to half a request is of use.
-func (u *upload) end(ctx context.Context, c *conn, err error, limit time.Duration) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.err = err
-	if u.awaiting {
-		if errors.Is(err, errUpload) {
-			limit = -time.Hour
-		}
-		c.limitRead(ctx, time.Now().Add(limit))
-	}
-	close(u.done)
-}
-
-// await starts the clock now, or leaves that to end.
-func (u *upload) await(ctx context.Context, c *conn, limit time.Duration) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.done == nil {
-		c.limitRead(ctx, time.Now().Add(limit))
-		return
-	}
-	select {
-	case <-u.done:
-	default:
-		u.awaiting = true
-	}
-}
-
-// arrived stops the clock.
-func (u *upload) arrived(ctx context.Context, c *conn) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.awaiting = false
-	c.limitRead(ctx, time.Time{})
-}
-
-// settle waits for the upload's goroutine, so that the request's memory is free
-// again. A body that nobody wants any more is not waited for.
-func (u *upload) settle(req *Request) {
-	if u.done == nil {
-		return
-	}
-	if !u.ended.Load() && req.StopBody != nil {
-		req.StopBody()
-	}
-	<-u.done
-}
-
-// limitRead sets a read deadline, unless the client has left meanwhile.
-func (c *conn) limitRead(ctx context.Context, t time.Time) {
-	c.SetReadDeadline(t)
-	if ctx.Err() != nil {
-		c.SetDeadline(time.Unix(1, 0))
-	}
-}
-
-// explain prefers the client's failure to the upstream's silence after it. It
-// is called after settle.
-func (u *upload) explain(err error, c *conn) error {
-	if errors.Is(u.err, errUpload) && (!c.received || errors.Is(err, os.ErrDeadlineExceeded)) {
-		return u.err
-	}
-	if !c.received && !errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("%w: %w", errUnsent, err)
-	}
-	return err
-}
-
 // send writes the head with a short body, or starts to stream a long one.
 func (x *exchange) send(ctx context.Context, c *conn, head, inline []byte) (*upload, error) {
-	if x.req.Body == nil || inline != nil {
-		if _, err := c.Write(append(head, inline...)); err != nil && !c.answered() {
-			return nil, fmt.Errorf("%w: %w", errUnsent, err)
-		}
-		return newUpload(false), nil
-	}
-	if _, err := c.Write(head); err != nil && !c.answered() {
+	streamed := x.req.Body != nil && inline == nil
+	n, err := c.Write(append(head, inline...))
+	if c.sent = n > 0; err != nil && !c.answered() {
 		return nil, fmt.Errorf("%w: %w", errUnsent, err)
 	}
-	x.streamed = true
-	up := newUpload(true)
-	limit := x.deadline()
-	go func() { up.end(ctx, c, x.stream(c, up), limit) }()
+	up := &upload{ctx: ctx, c: c, limit: x.deadline(), sent: !streamed}
+	if streamed {
+		x.streamed = true
+		up.done = make(chan struct{})
+		go func() { up.finish(x.stream(c, up)) }()
+	}
 	return up, nil
 }
 
@@ -243,59 +148,11 @@ func (c *conn) answered() bool {
 	return err == nil
 }
 
-// stream copies the request's body to the upstream, in its own framing.
-func (x *exchange) stream(c *conn, up *upload) error {
-	buf := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buf)
-	var scratch []byte
-	for {
-		n, err := x.req.Body.Read(*buf)
-		x.record.received.Add(int64(n))
-		if errors.Is(err, io.EOF) {
-			up.ended.Store(true) // before the upstream can know, and answer
-		}
-		if n > 0 {
-			var werr error
-			if x.req.Length >= 0 {
-				_, werr = c.Write((*buf)[:n])
-			} else {
-				scratch, werr = writeChunk(c, scratch, (*buf)[:n])
-			}
-			if werr != nil {
-				return werr
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return x.endBody(c)
-		}
-		if err != nil {
-			return fmt.Errorf("%w: %w", errUpload, err)
-		}
-	}
-}
-
-// endBody ends a chunked body, with the client's trailer.
-func (x *exchange) endBody(c *conn) error {
-	if x.req.Length >= 0 {
-		return nil
-	}
-	end := []byte("0\r\n")
-	if x.req.Trailer != nil {
-		for _, f := range x.req.Trailer() {
-			if !dropped(f.Name, nil) {
-				end = appendField(end, f.Name, f.Value)
-			}
-		}
-	}
-	_, err := c.Write(append(end, "\r\n"...))
-	return err
-}
-
 // await reads the response's head, passing interim ones on, within the
 // deadline of the endpoint. The clock starts when the request is sent whole.
-func (x *exchange) await(ctx context.Context, c *conn, resp *response, up *upload, p *pool) error {
-	up.await(ctx, c, x.deadline())
-	defer up.arrived(ctx, c)
+func (x *exchange) await(c *conn, resp *response, up *upload, p *pool) error {
+	up.await(true)
+	defer up.await(false)
 	for {
 		if err := c.readResponse(x.req.Method, resp); err != nil {
 			return err
@@ -344,138 +201,6 @@ func (x *exchange) pollTime() time.Duration {
 		}
 	}
 	return 0
-}
-
-// relay sends the response to the client and says whether the connection to
-// the upstream may be used again.
-func (x *exchange) relay(c *conn, resp *response, p *pool) bool {
-	x.record.Status = resp.status
-	length := resp.length
-	if resp.chunked {
-		length = -1
-	}
-	body := &responseBody{c: c, resp: resp, left: max(resp.length, 0)}
-	if resp.bodyless(x.req.Method) {
-		x.w.Head(resp.status, x.responseHeader(resp, p), length)
-		return resp.reuse && c.r.Buffered() == 0
-	}
-	first := x.misrouted(p, resp, body)
-	x.w.Head(resp.status, x.responseHeader(resp, p), length)
-	if !x.copyBody(body, first) {
-		return false
-	}
-	return resp.reuse && body.complete && c.r.Buffered() == 0
-}
-
-// copyBody streams the body. When it ends wrongly on either side the client
-// sees a broken response, never a short one that looks whole.
-func (x *exchange) copyBody(body *responseBody, first []byte) bool {
-	buf := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buf)
-	if len(first) > 0 && !x.write(first) {
-		return false
-	}
-	if body.coming() && x.w.Flush() != nil {
-		return false // the head does not wait for a body that is still to come
-	}
-	for {
-		n, err := body.Read(*buf)
-		if n > 0 && !x.write((*buf)[:n]) {
-			return false
-		}
-		if errors.Is(err, io.EOF) {
-			x.endResponse(body)
-			return true
-		}
-		if err != nil {
-			x.record.Error = "the upstream's response broke off: " + err.Error()
-			x.w.Abort()
-			return false
-		}
-		if more := body.resp.length < 0 || body.left > 0; more && n < len(*buf) && x.w.Flush() != nil {
-			return false
-		}
-	}
-}
-
-func (x *exchange) endResponse(body *responseBody) {
-	var trailer Header
-	for _, f := range body.trailer {
-		if !droppedFromResponse(f.Name, nil) {
-			trailer = append(trailer, f)
-		}
-	}
-	if len(trailer) == 0 {
-		return
-	}
-	if x.record.Sent == 0 && x.w.Flush() != nil { // or the empty body gets a length, and no trailer
-		return
-	}
-	x.w.Trailer(trailer)
-}
-
-// write sends a part of the body to the client.
-func (x *exchange) write(p []byte) bool {
-	n, err := x.w.Write(p)
-	x.record.Sent += int64(n)
-	if err != nil {
-		x.record.Error = "the client left: " + err.Error()
-		x.w.Abort()
-		return false
-	}
-	return true
-}
-
-// misroutedMark is what Synapse's processes answer to a path that they do not
-// serve (synapse/http/server.py, UnrecognizedRequestError).
-var misroutedMark = []byte(`"M_UNRECOGNIZED"`)
-
-// misrouted counts a worker's 404 M_UNRECOGNIZED: the catalogue sent it
-// something it does not serve. It returns what it read of the body.
-func (x *exchange) misrouted(p *pool, resp *response, body *responseBody) []byte {
-	const most = 512 // such an answer is short; Synapse declares no length for it
-	if resp.status != 404 || !p.synapse || p.Class == configs.ClassMain || resp.length > most {
-		return nil
-	}
-	first := make([]byte, most)
-	n, _ := io.ReadFull(body, first) // what goes wrong shows again in copyBody
-	if body.complete && bytes.Contains(first[:n], misroutedMark) {
-		x.state.metrics.misrouted(p, x.record.Upstream)
-	}
-	return first[:n]
-}
-
-// responseHeader is what of the upstream's fields goes to the client.
-func (x *exchange) responseHeader(resp *response, p *pool) Header {
-	var buf [4]string
-	connection := resp.header.Values(buf[:0], "Connection")
-	out := resp.header[:0]
-	for _, f := range resp.header {
-		if !droppedFromResponse(f.Name, connection) {
-			out = append(out, f)
-		}
-	}
-	if p == nil {
-		return out
-	}
-	for _, f := range x.decision.Rule.ResponseHeaders {
-		out = setField(out, f.Name, f.Value)
-	}
-	return out
-}
-
-// setField replaces all fields of a name by one, or removes them.
-func setField(h Header, name, value string) Header {
-	out := h[:0]
-	for _, f := range h {
-		if !strings.EqualFold(f.Name, name) {
-			out = append(out, f)
-		}
-	}
-	if value != "" {
-		out = append(out, Field{name, value})
-	}
-	return out
 }
 
 // timedOut says whether an error is a deadline of ours.

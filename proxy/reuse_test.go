@@ -6,9 +6,39 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
+
+// TestRestartedBackend: when a process goes away with many idle connections, a
+// request that meets one of them is not tried on the next stale one.
+func TestRestartedBackend(t *testing.T) {
+	main := newBackend(t, "main")
+	var waiting sync.WaitGroup
+	waiting.Add(4)
+	main.answers(func(w net.Conn, _ *bufio.Reader, s seen) bool {
+		waiting.Done()
+		waiting.Wait() // so that there are four connections
+		return main.sayName(w, nil, s)
+	})
+	f := newFront(t, oneSite(main, ""))
+	c := f.client(f.https, true)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() { do(t, c, "GET", "https://matrix.example.com/_matrix/client/versions", nil) })
+	}
+	wg.Wait()
+	main.answers(func(w net.Conn, _ *bufio.Reader, s seen) bool {
+		if _, conns := main.count(); conns == 4 {
+			return false // an old connection, which ends under the request
+		}
+		return main.sayName(w, nil, s)
+	})
+	if resp, text := do(t, c, "GET", "https://matrix.example.com/_matrix/client/versions", nil); text != "main" {
+		t.Errorf("%s %q", resp.Status, text)
+	}
+}
 
 // TestExtraBytes: what a back end sends beyond its answer reaches nobody, over
 // TLS too, where it may lie decrypted in the connection.

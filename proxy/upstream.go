@@ -228,8 +228,16 @@ func (u *Upstream) reap() {
 // back. For upstreams a new configuration no longer names.
 func (u *Upstream) retire() {
 	u.mu.Lock()
+	u.retired = true
+	u.mu.Unlock()
+	u.forget()
+}
+
+// forget closes the connections that are idle.
+func (u *Upstream) forget() {
+	u.mu.Lock()
 	idle := u.idle
-	u.idle, u.retired = nil, true
+	u.idle = nil
 	if u.reaper != nil {
 		u.reaper.Stop()
 		u.reaper = nil

@@ -1,0 +1,142 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+
+	"vestibule/configs"
+)
+
+// relay sends the response to the client and says whether the connection to
+// the upstream may be used again.
+func (x *exchange) relay(c *conn, resp *response, p *pool) bool {
+	x.record.Status = resp.status
+	length := resp.length
+	if resp.chunked {
+		length = -1
+	}
+	body := &responseBody{c: c, resp: resp, left: max(resp.length, 0)}
+	if resp.bodyless(x.req.Method) {
+		x.w.Head(resp.status, x.responseHeader(resp, p), length)
+		return resp.reuse && c.r.Buffered() == 0
+	}
+	first := x.misrouted(p, resp, body)
+	x.w.Head(resp.status, x.responseHeader(resp, p), length)
+	if !x.copyBody(body, first) {
+		return false
+	}
+	return resp.reuse && body.complete && c.r.Buffered() == 0
+}
+
+// copyBody streams the body. When it ends wrongly on either side the client
+// sees a broken response, never a short one that looks whole.
+func (x *exchange) copyBody(body *responseBody, first []byte) bool {
+	buf := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buf)
+	if len(first) > 0 && !x.write(first) {
+		return false
+	}
+	if body.coming() && x.w.Flush() != nil {
+		return false // the head does not wait for a body that is still to come
+	}
+	for {
+		n, err := body.Read(*buf)
+		if n > 0 && !x.write((*buf)[:n]) {
+			return false
+		}
+		if errors.Is(err, io.EOF) {
+			x.endResponse(body)
+			return true
+		}
+		if err != nil {
+			x.record.Error = "the upstream's response broke off: " + err.Error()
+			x.w.Abort()
+			return false
+		}
+		if more := body.resp.length < 0 || body.left > 0; more && n < len(*buf) && x.w.Flush() != nil {
+			return false
+		}
+	}
+}
+
+func (x *exchange) endResponse(body *responseBody) {
+	var trailer Header
+	for _, f := range body.trailer {
+		if !droppedFromResponse(f.Name, nil) {
+			trailer = append(trailer, f)
+		}
+	}
+	if len(trailer) == 0 {
+		return
+	}
+	if x.record.Sent == 0 && x.w.Flush() != nil { // or the empty body gets a length, and no trailer
+		return
+	}
+	x.w.Trailer(trailer)
+}
+
+// write sends a part of the body to the client.
+func (x *exchange) write(p []byte) bool {
+	n, err := x.w.Write(p)
+	x.record.Sent += int64(n)
+	if err != nil {
+		x.record.Error = "the client left: " + err.Error()
+		x.w.Abort()
+		return false
+	}
+	return true
+}
+
+// misroutedMark is what Synapse's processes answer to a path that they do not
+// serve (synapse/http/server.py, UnrecognizedRequestError).
+var misroutedMark = []byte(`"M_UNRECOGNIZED"`)
+
+// misrouted counts a worker's 404 M_UNRECOGNIZED: the catalogue sent it
+// something it does not serve. It returns what it read of the body.
+func (x *exchange) misrouted(p *pool, resp *response, body *responseBody) []byte {
+	const most = 512 // such an answer is short; Synapse declares no length for it
+	if resp.status != 404 || !p.synapse || p.Class == configs.ClassMain || resp.length > most {
+		return nil
+	}
+	first := make([]byte, most)
+	n, _ := io.ReadFull(body, first) // what goes wrong shows again in copyBody
+	if body.complete && bytes.Contains(first[:n], misroutedMark) {
+		x.state.metrics.misrouted(p, x.record.Upstream)
+	}
+	return first[:n]
+}
+
+// responseHeader is what of the upstream's fields goes to the client.
+func (x *exchange) responseHeader(resp *response, p *pool) Header {
+	var buf [4]string
+	connection := resp.header.Values(buf[:0], "Connection")
+	out := resp.header[:0]
+	for _, f := range resp.header {
+		if !droppedFromResponse(f.Name, connection) {
+			out = append(out, f)
+		}
+	}
+	if p == nil {
+		return out
+	}
+	for _, f := range x.decision.Rule.ResponseHeaders {
+		out = setField(out, f.Name, f.Value)
+	}
+	return out
+}
+
+// setField replaces all fields of a name by one, or removes them.
+func setField(h Header, name, value string) Header {
+	out := h[:0]
+	for _, f := range h {
+		if !strings.EqualFold(f.Name, name) {
+			out = append(out, f)
+		}
+	}
+	if value != "" {
+		out = append(out, Field{name, value})
+	}
+	return out
+}

@@ -1,0 +1,151 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// upload is a request body on its way while the answer is awaited, and the clock
+// of that answer, which starts when the request is sent whole.
+type upload struct {
+	ctx   context.Context
+	c     *conn
+	limit time.Duration // from the whole request to the head of the answer
+	done  chan struct{} // closed when nothing is sent any more; nil when nothing is streamed
+	ended atomic.Bool   // the client's body has been read to its end
+
+	mu       sync.Mutex
+	sent     bool  // nothing is sent any more
+	awaiting bool  // the answer's head is awaited
+	err      error // why sending stopped early; free to read after done
+}
+
+// finish notes how the upload ended.
+func (u *upload) finish(err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.sent, u.err = true, err
+	u.wind()
+	close(u.done)
+}
+
+// await says whether the answer's head is still to come.
+func (u *upload) await(awaiting bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.awaiting = awaiting
+	u.wind()
+}
+
+// wind sets the clock. No answer to half a request is of use.
+func (u *upload) wind() {
+	switch {
+	case errors.Is(u.err, errUpload):
+		u.c.limitRead(u.ctx, time.Unix(1, 0))
+	case u.awaiting && u.sent:
+		u.c.limitRead(u.ctx, time.Now().Add(u.limit))
+	default:
+		u.c.limitRead(u.ctx, time.Time{})
+	}
+}
+
+// lastWrite is how long the end of a body may be on its way to an upstream that
+// has answered already.
+const lastWrite = 50 * time.Millisecond
+
+// settle waits for the upload's goroutine, so that the request's memory is free
+// again, and says whether the connection may carry another request. A body that
+// nobody wants any more is not waited for: not what the client still has to
+// send, and not what the upstream does not read.
+func (u *upload) settle(req *Request, reuse bool) bool {
+	if u.done == nil {
+		return reuse
+	}
+	if reuse && u.ended.Load() {
+		select {
+		case <-u.done:
+			return u.err == nil
+		case <-time.After(lastWrite):
+		}
+	}
+	u.c.close() // wakes a write that is stuck
+	if !u.ended.Load() && req.StopBody != nil {
+		req.StopBody() // and a read
+	}
+	<-u.done
+	return false
+}
+
+// limitRead sets a read deadline, unless the client has left meanwhile.
+func (c *conn) limitRead(ctx context.Context, t time.Time) {
+	c.SetReadDeadline(t)
+	if ctx.Err() != nil {
+		c.SetDeadline(time.Unix(1, 0))
+	}
+}
+
+// explain prefers the client's failure to the upstream's silence after it. It
+// is called after settle.
+func (u *upload) explain(err error) error {
+	if errors.Is(u.err, errUpload) && (!u.c.received || errors.Is(err, os.ErrDeadlineExceeded)) {
+		return u.err
+	}
+	if !u.c.received && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("%w: %w", errUnsent, err)
+	}
+	return err
+}
+
+// stream copies the request's body to the upstream, in its own framing.
+func (x *exchange) stream(c *conn, up *upload) error {
+	buf := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buf)
+	var scratch []byte
+	for {
+		n, err := x.req.Body.Read(*buf)
+		x.record.received.Add(int64(n))
+		if errors.Is(err, io.EOF) {
+			up.ended.Store(true) // before the upstream can know, and answer
+		}
+		if n > 0 {
+			var werr error
+			if x.req.Length >= 0 {
+				_, werr = c.Write((*buf)[:n])
+			} else {
+				scratch, werr = writeChunk(c, scratch, (*buf)[:n])
+			}
+			if werr != nil {
+				return werr
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return x.endBody(c)
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", errUpload, err)
+		}
+	}
+}
+
+// endBody ends a chunked body, with the client's trailer.
+func (x *exchange) endBody(c *conn) error {
+	if x.req.Length >= 0 {
+		return nil
+	}
+	end := []byte("0\r\n")
+	if x.req.Trailer != nil {
+		for _, f := range x.req.Trailer() {
+			if !dropped(f.Name, nil) {
+				end = appendField(end, f.Name, f.Value)
+			}
+		}
+	}
+	_, err := c.Write(append(end, "\r\n"...))
+	return err
+}
