@@ -40,55 +40,41 @@ func hasToken(list, token string) bool {
 	return false
 }
 
-// connectionFields are meant for the next hop alone (RFC 9110, section 7.6.1);
+// hopFields are meant for the next hop alone (RFC 9110, section 7.6.1);
 // HTTP2-Settings belongs to an upgrade that RFC 9113 withdrew.
-var connectionFields = map[string]bool{
+var hopFields = map[string]bool{
 	"connection": true, "proxy-connection": true, "keep-alive": true, "te": true, "trailer": true,
 	"transfer-encoding": true, "upgrade": true, "http2-settings": true,
 	"proxy-authenticate": true, "proxy-authorization": true, "proxy-authentication-info": true,
 }
 
-// framingFields are ours to write, from what the front end or the upstream's
-// framing said.
-var framingFields = map[string]bool{"host": true, "content-length": true, "expect": true}
-
-// normal is a field name as a back end might read it: CGI-like gateways take
-// "_" and "." for "-", and case never matters. buf holds the result.
-func normal(buf []byte, name string) []byte {
-	buf = buf[:0]
-	for i := 0; i < len(name); i++ {
-		c := name[i]
-		switch {
-		case 'A' <= c && c <= 'Z':
-			c += 'a' - 'A'
-		case c == '_' || c == '.':
-			c = '-'
-		}
-		buf = append(buf, c)
-	}
-	return buf
+// ownFields are set anew from what is known: the framing, and who the client
+// is. So is whatever begins with identityPrefix.
+var ownFields = map[string]bool{
+	"host": true, "content-length": true, "expect": true, "forwarded": true, "x-real-ip": true,
 }
-
-// identityFields say who a client is. They are dropped in every spelling and
-// set anew, all but those with the prefix below, which are dropped whole.
-var identityFields = map[string]bool{"forwarded": true, "x-real-ip": true}
 
 const identityPrefix = "x-forwarded-"
 
+// longestField is the length of the longest name in hopFields and ownFields.
+const longestField = len("proxy-authentication-info")
+
 // dropped says whether a request field or trailer is left out: it is for this
-// hop alone, it is framing, or it claims an identity. Spellings with "_" or "."
-// count as the name they imitate.
+// hop alone, it is framing, or it claims an identity, in any spelling that a
+// back end might take for that.
 func dropped(name string, connection []string) bool {
-	var buf [64]byte
-	if len(name) > len(buf) {
-		return named(name, connection)
-	}
-	n := normal(buf[:], name)
-	if connectionFields[string(n)] || framingFields[string(n)] || identityFields[string(n)] {
+	if len(name) > len(identityPrefix) && imitates(name[:len(identityPrefix)], identityPrefix) {
 		return true
 	}
-	if len(n) >= len(identityPrefix) && string(n[:len(identityPrefix)]) == identityPrefix {
-		return true
+	if len(name) <= longestField {
+		var buf [longestField]byte
+		n := buf[:len(name)]
+		for i := range n {
+			n[i] = plain(name[i])
+		}
+		if hopFields[string(n)] || ownFields[string(n)] {
+			return true
+		}
 	}
 	return named(name, connection)
 }
@@ -96,19 +82,48 @@ func dropped(name string, connection []string) bool {
 // droppedFromResponse is dropped for a response: only what is for this hop, and
 // the framing that the front end writes itself.
 func droppedFromResponse(name string, connection []string) bool {
-	var buf [64]byte
-	if len(name) > len(buf) {
-		return named(name, connection)
-	}
-	n := buf[:0]
-	for i := 0; i < len(name); i++ {
-		c := name[i]
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
+	if len(name) <= longestField {
+		var buf [longestField]byte
+		n := buf[:len(name)]
+		for i := range n {
+			n[i] = lower(name[i])
 		}
-		n = append(n, c)
+		if hopFields[string(n)] || string(n) == "content-length" {
+			return true
+		}
 	}
-	return connectionFields[string(n)] || string(n) == "content-length" || named(name, connection)
+	return named(name, connection)
+}
+
+// imitates says whether a back end might take one field name for the other:
+// gateways in the manner of CGI (RFC 3875, section 4.1.18) read all that is
+// neither a letter nor a digit alike, and case never matters.
+func imitates(name, other string) bool {
+	if len(name) != len(other) {
+		return false
+	}
+	for i := range len(name) {
+		if plain(name[i]) != plain(other[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// plain is a byte of a field name as imitates compares it.
+func plain(c byte) byte {
+	c = lower(c)
+	if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' {
+		return c
+	}
+	return '-'
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
 }
 
 // named says whether a Connection field names this one.

@@ -1,7 +1,14 @@
 package proxy
 
 import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptrace"
 	"net/netip"
+	"net/textproto"
+	"strings"
 	"testing"
 )
 
@@ -36,6 +43,9 @@ func TestDropped(t *testing.T) {
 	gone("X-Real-IP")
 	gone("x_real_ip")
 	gone("Forwarded")
+	gone("X!Forwarded!For")                              // CGI turns "!" into "_" as well
+	gone("X-Forwarded-" + strings.Repeat("Anything", 9)) // however long
+	gone("Content~Length")
 	kept("Authorization")
 	kept("X-Lab-Id")
 	kept("X-ForwardedFor") // another name altogether
@@ -72,5 +82,77 @@ func TestMask(t *testing.T) {
 		if got := mask(netip.MustParseAddr(in)).String(); got != want {
 			t.Errorf("%s masked to %s, want %s", in, got, want)
 		}
+	}
+}
+
+// TestForgedFields: neither spelling nor the Connection field gets a client
+// around what we or the operator set.
+func TestForgedFields(t *testing.T) {
+	main, hook := newBackend(t, "main"), newBackend(t, "hook")
+	f := newFront(t, oneSite(main, fmt.Sprintf(`    routes:
+      - { name: hook, path_prefix: /hook, upstreams: [%q], request_headers: { X-Auth-User: operator, X-Gone: "" } }
+`, hook.url())))
+	c := f.rawConn(f.https, "http/1.1")
+	fmt.Fprint(c, "POST /hook HTTP/1.1\r\nHost: matrix.example.com\r\n"+
+		"Connection: X-Forwarded-For, Host, X-Auth-User, Content-Length, Transfer-Encoding, X-Hop\r\n"+
+		"Keep-Alive: 5\r\nX-Hop: forged\r\nTE: trailers\r\nUpgrade: h2c\r\nHTTP2-Settings: forged\r\nProxy-Authorization: forged\r\n"+
+		"X_Auth_User: forged\r\nx.auth.user: forged\r\nX-Gone: forged\r\nX_Gone: forged\r\nX-Forwarded-Host: forged\r\nX!Real!IP: forged\r\n"+
+		"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Auth-User: forged\r\nX_Forwarded_For: forged\r\nX-Kept: yes\r\n\r\n")
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil || resp.StatusCode != 200 {
+		t.Fatal(resp, err)
+	}
+	s := hook.last(t)
+	if all := s.head + s.body; strings.Contains(all, "forged") || s.body != "abc[X-Kept: yes]" {
+		t.Errorf("the back end got:\n%s%s", s.head, s.body)
+	}
+	for name, want := range map[string]string{"Host": "matrix.example.com", "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "matrix.example.com",
+		"X-Forwarded-Proto": "https", "X-Auth-User": "operator", "Transfer-Encoding": "chunked", "Connection": "", "Upgrade": ""} {
+		if got := strings.Join(s.field[http.CanonicalHeaderKey(name)], ","); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+// TestAnswerFields: what a back end says to this hop alone stops here.
+func TestAnswerFields(t *testing.T) {
+	main := newBackend(t, "main")
+	main.answers(func(w net.Conn, _ *bufio.Reader, _ seen) bool {
+		fmt.Fprint(w, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\r\n"+
+			"HTTP/1.1 200 OK\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 1\r\nUpgrade: h2c\r\nTrailer: X-T\r\n"+
+			"Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nX_Kept: yes\r\nContent-Length: 2\r\n\r\nok")
+		return false
+	})
+	f := newFront(t, oneSite(main, ""))
+	for _, h2 := range []bool{false, true} {
+		var hints int
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+			if hints++; code != 103 || h.Get("Link") != "</a>" || h.Get("X-Hop") != "" {
+				t.Errorf("h2=%v: %d %v", h2, code, h)
+			}
+			return nil
+		}})
+		req, err := http.NewRequestWithContext(ctx, "GET", "https://matrix.example.com/_matrix/client/versions", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := f.client(f.https, h2).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		for _, name := range []string{"Connection", "X-Hop", "Keep-Alive", "Upgrade", "Trailer", "Link"} {
+			if v := resp.Header.Get(name); v != "" {
+				t.Errorf("h2=%v: %s: %s", h2, name, v)
+			}
+		}
+		if hints != 1 || resp.Close || len(resp.Header.Values("Set-Cookie")) != 2 || resp.Header.Get("X_kept") != "yes" {
+			t.Errorf("h2=%v: %d hints, %v", h2, hints, resp)
+		}
+	}
+	old := f.rawConn(f.https, "http/1.1")
+	fmt.Fprint(old, "GET /_matrix/client/versions HTTP/1.0\r\nHost: matrix.example.com\r\n\r\n")
+	if line, err := bufio.NewReader(old).ReadString('\n'); !strings.HasSuffix(line, " 200 OK\r\n") {
+		t.Errorf("HTTP/1.0 got %q %v; no interim answers there (RFC 9110, section 15.2)", line, err)
 	}
 }

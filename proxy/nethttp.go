@@ -111,8 +111,12 @@ func (r *responder) receive(req *Request) {
 // unread says whether a part of the body may still be on the connection.
 func (r *responder) unread() bool { return r.body != nil && !r.body.ended.Load() }
 
-// Inform implements Responder.
+// Inform implements Responder. HTTP/1.0 knows no interim responses (RFC 9110,
+// section 15.2).
 func (r *responder) Inform(status int, h Header) {
+	if !r.r.ProtoAtLeast(1, 1) {
+		return
+	}
 	r.set(h)
 	r.w.WriteHeader(status)
 	clear(r.w.Header())

@@ -1,9 +1,6 @@
 package proxy
 
-import (
-	"strconv"
-	"strings"
-)
+import "strconv"
 
 // appendHead writes the request's head as the upstream gets it: the target
 // byte for byte or with its declared prefix changed, the fields that are not
@@ -34,25 +31,28 @@ func (x *exchange) appendHead(b []byte, p *pool, inline []byte) []byte {
 func (x *exchange) appendFields(b []byte) []byte {
 	var buf [4]string
 	connection := x.req.Header.Values(buf[:0], "Connection")
-	set := x.decision.Rule.RequestHeaders
-next:
 	for _, f := range x.req.Header {
-		if dropped(f.Name, connection) {
-			continue
+		if !dropped(f.Name, connection) && !x.replaced(f.Name) {
+			b = appendField(b, f.Name, f.Value)
 		}
-		for _, s := range set {
-			if strings.EqualFold(s.Name, f.Name) {
-				continue next
-			}
-		}
-		b = appendField(b, f.Name, f.Value)
 	}
-	for _, s := range set {
+	for _, s := range x.decision.Rule.RequestHeaders {
 		if s.Value != "" {
 			b = appendField(b, s.Name, s.Value)
 		}
 	}
 	return b
+}
+
+// replaced says whether the rule sets or removes a request field. A back end may
+// trust it then, so what imitates it is left out too.
+func (x *exchange) replaced(name string) bool {
+	for _, s := range x.decision.Rule.RequestHeaders {
+		if imitates(name, s.Name) {
+			return true
+		}
+	}
+	return false
 }
 
 // appendIdentity says who asked, in one value each: Synapse takes the first

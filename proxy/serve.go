@@ -74,9 +74,10 @@ func (x *exchange) end() {
 }
 
 // upgrade says whether the request asks for a WebSocket where one may be had:
-// never of Synapse, which has none.
+// never of Synapse, which has none, and not by HTTP/1.0, which cannot ask
+// (RFC 9110, section 7.8).
 func (x *exchange) upgrade(p *pool) bool {
-	if p.synapse || x.req.Method != "GET" || x.req.Body != nil {
+	if p.synapse || x.req.Method != "GET" || x.req.Body != nil || x.req.Proto != "HTTP/1.1" {
 		return false
 	}
 	connection, _ := x.req.Header.Get("Connection")

@@ -141,7 +141,7 @@ func (x *exchange) endBody(c *conn) error {
 	end := []byte("0\r\n")
 	if x.req.Trailer != nil {
 		for _, f := range x.req.Trailer() {
-			if !dropped(f.Name, nil) {
+			if !dropped(f.Name, nil) && !x.replaced(f.Name) {
 				end = appendField(end, f.Name, f.Value)
 			}
 		}
