@@ -47,6 +47,7 @@ func listenControl(path string, s *service) (*control, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.reload()) })
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.status()) })
+	mux.HandleFunc("GET /certificates", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.certs.Certificates()) })
 	return &control{path: path, listener: l, server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}, nil
 }
 

@@ -89,24 +89,11 @@ func (r *statusReport) print(w io.Writer) {
 		fmt.Fprintf(w, "the last reload, %s, was not applied:\n%s\n", last.At.Format(time.DateTime), last.Error)
 	}
 	fmt.Fprintln(w, "\ncertificates")
-	for _, c := range r.Certificates {
-		fmt.Fprintf(w, "  %-40s %s\n", c.Name, certificateText(c))
-	}
+	printCertificates(w, r.Certificates)
 	fmt.Fprintln(w, "\npools")
 	for _, p := range r.Pools {
 		for _, u := range p.Upstreams {
 			fmt.Fprintf(w, "  %-40s %-8s %s\n", p.Name, u.Health, u.URL)
 		}
 	}
-}
-
-func certificateText(c acme.Certificate) string {
-	text := string(c.State)
-	if c.State == acme.Valid {
-		text = fmt.Sprintf("%s, until %s", c.Issuer, c.NotAfter.Format(time.DateTime))
-	}
-	if c.Error != "" {
-		text += ": " + c.Error // also of a renewal that failed while the old one is valid
-	}
-	return text
 }
