@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"time"
 
 	"vestibule/routing"
 )
@@ -63,6 +64,7 @@ type Responder interface {
 type Tunnel interface {
 	io.ReadWriteCloser
 	CloseWrite() error
+	SetReadDeadline(time.Time) error
 }
 
 // Entrypoint is a listening role as requests see it.

@@ -230,36 +230,3 @@ func (p *Proxy) Close() {
 		u.retire()
 	}
 }
-
-// tunnels are the upgraded connections, which no server tracks any more.
-type tunnels struct {
-	mu   sync.Mutex
-	open map[Tunnel]struct{}
-	wg   sync.WaitGroup
-}
-
-// track counts a tunnel until the returned function is called.
-func (t *tunnels) track(c Tunnel) func() {
-	t.mu.Lock()
-	if t.open == nil {
-		t.open = map[Tunnel]struct{}{}
-	}
-	t.open[c] = struct{}{}
-	t.mu.Unlock()
-	t.wg.Add(1)
-	return func() {
-		t.mu.Lock()
-		delete(t.open, c)
-		t.mu.Unlock()
-		t.wg.Done()
-	}
-}
-
-func (t *tunnels) close() {
-	t.mu.Lock()
-	for c := range t.open {
-		c.Close()
-	}
-	t.mu.Unlock()
-	t.wg.Wait()
-}
