@@ -69,7 +69,7 @@ type Tunnel interface {
 
 // Entrypoint is a listening role as requests see it.
 type Entrypoint struct {
-	// Name is "https", "federation" or "internal"; a metric label.
+	// Name is "https", "federation", "internal" or "http"; a metric label.
 	Name string
 	// Role is the same for routing.
 	Role routing.Entrypoint
@@ -77,6 +77,8 @@ type Entrypoint struct {
 	Site string
 	// Addresses it listens on, for the status page.
 	Addresses []string
+
+	redirect *redirector // decides instead of the table on the http entrypoint
 }
 
 // Local answers with a document of a site: "client", "server" or "support".

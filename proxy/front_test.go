@@ -34,7 +34,8 @@ type front struct {
 	proxy    *Proxy
 	server   *Server
 	registry *prometheus.Registry
-	log      *lockedBuffer
+	log      *lockedBuffer // of requests
+	messages *lockedBuffer
 	https    string // addresses
 	fed      string
 	http     string
@@ -76,8 +77,14 @@ func (f *front) load(sites string) *configs.Config {
 // open serves cfg on free addresses.
 func (f *front) open(cfg *configs.Config) {
 	f.t.Helper()
-	f.registry, f.log = prometheus.NewRegistry(), &lockedBuffer{}
-	f.https, f.fed, f.http = freeAddress(f.t), freeAddress(f.t), freeAddress(f.t)
+	f.openAt(cfg, freeAddress(f.t))
+}
+
+// openAt serves cfg with this address for https and free ones for the others.
+func (f *front) openAt(cfg *configs.Config, https string) {
+	f.t.Helper()
+	f.registry, f.log, f.messages = prometheus.NewRegistry(), &lockedBuffer{}, &lockedBuffer{}
+	f.https, f.fed, f.http = https, freeAddress(f.t), freeAddress(f.t)
 	e := &cfg.Entrypoints
 	e.HTTPS.Addresses, e.Federation.Addresses = []configs.Address{configs.Address(f.https)}, []configs.Address{configs.Address(f.fed)}
 	e.HTTP.Addresses, e.Admin.Addresses = []configs.Address{configs.Address(f.http)}, nil
@@ -89,7 +96,7 @@ func (f *front) open(cfg *configs.Config) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.server = NewServer(f.proxy, cfg, ls, newSelfSigned(f.t), http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	f.server = NewServer(f.proxy, cfg, ls, newSelfSigned(f.t), http.NotFoundHandler(), slog.New(slog.NewJSONHandler(f.messages, nil)))
 	f.server.Start()
 	f.t.Cleanup(func() { f.server.Stop(0) })
 }
@@ -392,4 +399,20 @@ func cpuTime(t testing.TB) time.Duration {
 		t.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// gauge reads a metric without labels.
+func gauge(t testing.TB, f *front, name string) float64 {
+	t.Helper()
+	families, err := f.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == name {
+			return family.Metric[0].Gauge.GetValue()
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
 }

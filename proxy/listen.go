@@ -45,29 +45,28 @@ func Listen(cfg *configs.Config) (ls *Listeners, err error) {
 	if ls.Admin, err = listenAll("entrypoints.admin", e.Admin.Addresses); err != nil {
 		return
 	}
-	if err = ls.route("https", routing.HTTPS, &e.HTTPS); err != nil {
+	if err = ls.route("entrypoints.https", &Entrypoint{Name: "https", Role: routing.HTTPS}, &e.HTTPS); err != nil {
 		return
 	}
-	if err = ls.route("federation", routing.Federation, &e.Federation); err != nil {
+	if err = ls.route("entrypoints.federation", &Entrypoint{Name: "federation", Role: routing.Federation}, &e.Federation); err != nil {
 		return
 	}
 	for _, site := range cfg.Sites {
-		internal := &configs.Entrypoint{Addresses: site.Internal.Addresses}
-		if err = ls.route("internal", routing.Internal, internal); err != nil {
+		internal := &Entrypoint{Name: "internal", Role: routing.Internal, Site: site.ServerName}
+		addresses := &configs.Entrypoint{Addresses: site.Internal.Addresses}
+		if err = ls.route("internal of site "+site.ServerName, internal, addresses); err != nil {
 			return
 		}
-		ls.Routed[len(ls.Routed)-1].Entrypoint.Site = site.ServerName
 	}
 	return
 }
 
-// route opens a routed entrypoint.
-func (ls *Listeners) route(name string, role routing.Entrypoint, e *configs.Entrypoint) error {
-	open, err := listenAll("entrypoints."+name, e.Addresses)
+// route opens the addresses of a routed entrypoint; key is what errors call it.
+func (ls *Listeners) route(key string, ep *Entrypoint, e *configs.Entrypoint) error {
+	open, err := listenAll(key, e.Addresses)
 	if err != nil {
 		return err
 	}
-	ep := &Entrypoint{Name: name, Role: role}
 	for _, l := range open {
 		ep.Addresses = append(ep.Addresses, l.Addr().String())
 	}
@@ -116,8 +115,10 @@ func removeStale(path string) {
 
 // listenHint says what to do about an address that cannot be opened.
 func listenHint(a configs.Address, err error) string {
-	_, address := a.Network()
+	network, address := a.Network()
 	switch {
+	case errors.Is(err, syscall.EADDRINUSE) && network == "unix":
+		return " (hint: another program listens on this socket. Stop it, or give this entrypoint another path)"
 	case errors.Is(err, syscall.EADDRINUSE):
 		port := address[strings.LastIndexByte(address, ':')+1:]
 		return fmt.Sprintf(" (hint: another program has this address; `ss -ltnp 'sport = :%s'` names it. "+

@@ -29,6 +29,8 @@ var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 // Serve carries one request. It returns when the response has been handed to
 // the Responder, or when nothing more can be done for it.
 func (p *Proxy) Serve(req *Request, w Responder) {
+	p.metrics.inflight.Inc()
+	defer p.metrics.inflight.Dec()
 	x := exchanges.Get().(*exchange)
 	x.begin(p, req, w)
 	switch d := &x.decision; d.Action {
@@ -56,13 +58,15 @@ func (x *exchange) begin(p *Proxy, req *Request, w Responder) {
 		Authorization: req.Header.Values(x.auth[:0], "Authorization"),
 		Client:        x.id.client,
 	}
+	if r := req.Entrypoint.redirect; r != nil {
+		r.decide(x)
+		return
+	}
 	x.state.table.Match(&x.match, &x.decision)
-	p.metrics.inflight.Inc()
 }
 
 // end counts and logs the exchange.
 func (x *exchange) end() {
-	x.proxy.metrics.inflight.Dec()
 	x.proxy.metrics.observe(x)
 	if x.state.access {
 		x.log()
@@ -105,6 +109,9 @@ func (x *exchange) local() {
 
 func (x *exchange) redirect() {
 	a := Answer{Status: x.decision.Status, Header: Header{{"Location", x.decision.Location}}}
+	if matrixPath(x.req.Target) {
+		a.Header = append(a.Header, corsFields...)
+	}
 	for _, f := range x.decision.Rule.ResponseHeaders {
 		a.Header = setField(a.Header, f.Name, f.Value)
 	}

@@ -9,8 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,7 +42,7 @@ func NewServer(p *Proxy, cfg *configs.Config, ls *Listeners, certs Certificates,
 	for i := range ls.Routed {
 		s.routed = append(s.routed, s.routedServer(cfg, &ls.Routed[i], certs))
 	}
-	s.redirect = s.bounded(cfg, &redirector{proxy: p, listeners: ls})
+	s.redirect = s.redirectServer(cfg)
 	s.admin = s.bounded(cfg, admin)
 	return s
 }
@@ -56,6 +54,16 @@ func (s *Server) routedServer(cfg *configs.Config, r *Routed, certs Certificates
 	if r.TLS {
 		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.chooseCertificate(r, certs)}
 	}
+	return srv
+}
+
+// redirectServer is net/http's server in front of the http entrypoint. A client
+// comes there once, so its connection is not kept.
+func (s *Server) redirectServer(cfg *configs.Config) *http.Server {
+	e := &Entrypoint{Name: "http", Role: routing.HTTPS, redirect: &redirector{port: publicPort(cfg, s.listeners)}}
+	srv := s.bounded(cfg, &standard{proxy: s.proxy, entrypoint: e})
+	srv.DisableGeneralOptionsHandler = true
+	srv.SetKeepAlivesEnabled(false)
 	return srv
 }
 
@@ -134,56 +142,16 @@ func (s *Server) shut(ctx context.Context, srv *http.Server) {
 	}
 }
 
-// complaints takes what net/http's server says of clients, such as failed
-// handshakes, to the debug log.
+// complaints takes what net/http's server says to the log: of clients, such as
+// failed handshakes, for debugging only; a panic and a listener that cannot
+// accept are ours.
 type complaints struct{ log *slog.Logger }
 
 func (c *complaints) Write(p []byte) (int, error) {
-	c.log.Debug("connection", "detail", string(bytes.TrimSpace(p)))
+	level := slog.LevelDebug
+	if bytes.HasPrefix(p, []byte("http: panic")) || bytes.HasPrefix(p, []byte("http2: panic")) || bytes.HasPrefix(p, []byte("http: Accept error")) {
+		level = slog.LevelError
+	}
+	c.log.Log(context.Background(), level, "connection", "detail", string(bytes.TrimSpace(p)))
 	return len(p), nil
-}
-
-// publicPort is the port that clients use for https.
-func publicPort(cfg *configs.Config, ls *Listeners) int {
-	if cfg.Entrypoints.HTTPS.PublicPort != 0 {
-		return cfg.Entrypoints.HTTPS.PublicPort
-	}
-	for _, r := range ls.Routed {
-		if r.Entrypoint.Name != "https" {
-			continue
-		}
-		for _, l := range r.Listeners {
-			if a, ok := l.Addr().(*net.TCPAddr); ok {
-				return a.Port
-			}
-		}
-	}
-	return 443
-}
-
-// redirector answers on the http entrypoint: everything is at https.
-type redirector struct {
-	proxy     *Proxy
-	listeners *Listeners
-}
-
-// ServeHTTP implements http.Handler.
-func (h *redirector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	host := routing.Host(r.Host)
-	port := publicPort(h.proxy.Config(), h.listeners)
-	status := http.StatusPermanentRedirect
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		status = http.StatusMovedPermanently
-	}
-	if host == "" || !strings.HasPrefix(r.RequestURI, "/") {
-		status = http.StatusBadRequest
-	} else {
-		if port != 443 {
-			host += ":" + strconv.Itoa(port)
-		}
-		w.Header().Set("Location", "https://"+host+r.RequestURI)
-	}
-	w.Header().Set("Connection", "close")
-	w.WriteHeader(status)
-	h.proxy.metrics.requests.WithLabelValues("http", "", string(configs.ClassLocal), "", codes[status]).Inc()
 }
