@@ -1,0 +1,65 @@
+package acme
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+)
+
+// fault is a failure as an operator reads it: one sentence that says what is
+// wrong, and the remedy.
+type fault struct {
+	text, hint string
+	cause      error // what is known beyond the sentence, may be nil
+	// wait is how long who refused asks to be left alone, 0 if that was not said.
+	wait time.Duration
+	// spent tells that an order was opened: the next attempt must be later, for
+	// the authority counts.
+	spent bool
+}
+
+func newFault(hint, format string, arguments ...any) *fault {
+	return &fault{text: fmt.Sprintf(format, arguments...), hint: hint}
+}
+
+// because adds the cause, which becomes part of the sentence.
+func (f *fault) because(cause error) *fault {
+	f.cause = cause
+	return f
+}
+
+func (f *fault) Error() string {
+	text := f.text
+	if f.cause != nil {
+		text += ": " + redact(f.cause.Error())
+	}
+	if f.hint != "" {
+		text += " (hint: " + f.hint + ")"
+	}
+	return text
+}
+
+func (f *fault) Unwrap() error { return f.cause }
+
+// plain leaves out what certmagic wrapped around a fault on its way, and what
+// must not be shown.
+func plain(err error) error {
+	var f *fault
+	if errors.As(err, &f) {
+		return f
+	}
+	if err == nil || redact(err.Error()) == err.Error() {
+		return err
+	}
+	return errors.New(redact(err.Error()))
+}
+
+// digest is what a TXT value and a key's thumbprint look like: SHA-256 in
+// base64url, 43 characters (RFC 8555, section 8.4). Tokens of the authorities
+// have at least 22 (section 8.1), in practice 43.
+var digest = regexp.MustCompile(`[A-Za-z0-9_-]{43,}`)
+
+// redact takes challenge values out of messages of others: an authority quotes
+// the records it found.
+func redact(text string) string { return digest.ReplaceAllString(text, "[redacted]") }
