@@ -23,7 +23,7 @@ const (
 // Certificate is what a client that asks for Name is really given.
 type Certificate struct {
 	Name string `json:"name"`
-	// Issuer is "internal" or "files".
+	// Issuer is "acme", "internal" or "files".
 	Issuer string `json:"issuer"`
 	// NotBefore, NotAfter and Serial (hexadecimal) are zero without a
 	// certificate.
@@ -38,6 +38,8 @@ type Certificate struct {
 	Error string `json:"error,omitempty"`
 	// NextAttempt is when it is renewed, or tried again after a failure.
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
+	// Progress is how far the attempt under way has come, "" when there is none.
+	Progress string `json:"progress,omitempty"`
 }
 
 // Certificates lists what is served for each managed name and each name that a
@@ -75,7 +77,7 @@ func (m *Manager) describe(name string, held *holdings) Certificate {
 }
 
 func (m *Manager) describeManaged(k *keeper) Certificate {
-	c := Certificate{Name: k.name, Issuer: m.issuer, State: Obtaining}
+	c := Certificate{Name: k.name, Issuer: m.issuer, State: Obtaining, Progress: m.ledger.stepOf(k.name)}
 	next, err := k.last()
 	if err != nil {
 		c.State, c.Error, c.NextAttempt = Failed, err.Error(), next

@@ -1,14 +1,8 @@
 package acme
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +18,7 @@ type keeper struct {
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	done    chan struct{}
+	wake    chan struct{} // holds one
 
 	mu  sync.Mutex
 	err error     // of the last attempt
@@ -37,7 +32,7 @@ var errDropped = errors.New("the name is no longer managed")
 // the name is dropped. It waits for its predecessor, whose last act may be to
 // forget the certificate. The caller holds m.mu.
 func (m *Manager) startKeeper(name string, predecessor *keeper) *keeper {
-	k := &keeper{manager: m, name: name, done: make(chan struct{})}
+	k := &keeper{manager: m, name: name, done: make(chan struct{}), wake: make(chan struct{}, 1)}
 	k.ctx, k.cancel = context.WithCancelCause(m.parent)
 	stop := context.AfterFunc(m.ctx, func() { k.cancel(nil) })
 	m.tasks.Go(func() {
@@ -53,22 +48,23 @@ func (m *Manager) startKeeper(name string, predecessor *keeper) *keeper {
 
 func (k *keeper) run() {
 	m := k.manager
-	retry := m.pace.retry
+	var pause backoff
 	for {
-		err := k.keep()
+		err := m.keep(k.ctx, k.name)
 		if k.ctx.Err() != nil {
 			break
 		}
 		wait := m.pace.check
 		if err != nil {
-			wait, retry = retry, min(2*retry, m.pace.retryMax)
+			wait = pause.next(err, m.pace)
 			m.log.Error("certificate not obtained", "name", k.name, "error", err, "retry_in", wait.String())
 		} else {
-			retry = m.pace.retry
+			pause = backoff{}
 		}
 		k.note(err, time.Now().Add(wait))
 		select {
 		case <-k.ctx.Done():
+		case <-k.wake:
 		case <-time.After(wait):
 		}
 	}
@@ -77,9 +73,37 @@ func (k *keeper) run() {
 	}
 }
 
+// backoff is how long failures keep a keeper waiting. What cost nothing is soon
+// tried again; orders that failed are counted by the authority.
+type backoff struct{ free, spent time.Duration }
+
+func (b *backoff) next(err error, pace pace) time.Duration {
+	var f *fault
+	if !errors.As(err, &f) || !f.spent {
+		b.free = min(max(2*b.free, pace.retry), pace.retryMax)
+		if f != nil {
+			return max(b.free, f.wait)
+		}
+		return b.free
+	}
+	b.spent = min(max(2*b.spent, pace.spent), pace.spentMax)
+	return max(b.spent, f.wait)
+}
+
 // drop ends the keeping and the renewing. At the end of the process there is no
 // drop: connections that are still served go on having their certificate.
 func (k *keeper) drop() { k.cancel(errDropped) }
+
+// hurry has a failed attempt repeated now: what failed may have been corrected.
+func (k *keeper) hurry() {
+	if _, err := k.last(); err == nil {
+		return
+	}
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
 
 func (k *keeper) note(err error, next time.Time) {
 	k.mu.Lock()
@@ -93,93 +117,4 @@ func (k *keeper) last() (next time.Time, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.at, k.err
-}
-
-// keep makes one attempt at having a good certificate in memory. certmagic
-// renews in time by itself; what it failed to renew is renewed here, so that
-// the reason is known.
-func (k *keeper) keep() error {
-	m := k.manager
-	err := m.magic.ManageSync(k.ctx, []string{k.name})
-	if err != nil && k.discardTorn() {
-		err = m.magic.ManageSync(k.ctx, []string{k.name})
-	}
-	if err != nil {
-		return err
-	}
-	certificate := m.cached(k.name)
-	switch {
-	case certificate == nil:
-		return fmt.Errorf("the certificate is for other names than %s", k.name)
-	case !m.authority.signed(certificate.Leaf):
-		return k.renew(true)
-	case time.Now().After(renewal(certificate.Leaf).Add(2 * m.pace.check)):
-		return k.renew(false)
-	}
-	return nil
-}
-
-// renewal is when certmagic renews a certificate: with a third of its life left.
-func renewal(leaf *x509.Certificate) time.Time {
-	life := leaf.NotAfter.Sub(leaf.NotBefore)
-	return leaf.NotAfter.Add(-time.Duration(float64(life) * certmagic.DefaultRenewalWindowRatio))
-}
-
-// renew puts a new certificate into storage, then into memory, and only then
-// takes the old one out. Unless forced, it uses what another process renewed.
-func (k *keeper) renew(force bool) error {
-	m := k.manager
-	if err := m.magic.RenewCertSync(k.ctx, k.name, force); err != nil {
-		return err
-	}
-	old := m.cache.AllMatchingCertificates(k.name)
-	renewed, err := m.magic.CacheManagedCertificate(k.ctx, k.name)
-	if err != nil {
-		return err
-	}
-	var hashes []string
-	for _, certificate := range old {
-		if certificate.Names[0] == k.name && certificate.Hash() != renewed.Hash() {
-			hashes = append(hashes, certificate.Hash())
-		}
-	}
-	m.cache.Remove(slices.Compact(hashes))
-	return nil
-}
-
-// discardTorn deletes what is stored for the name if it cannot be used, and
-// tells whether it did. A process killed between writing the key and the
-// certificate leaves such a pair behind, and certmagic would stumble over it
-// for ever. The lock is the one certmagic writes under, so nobody is in between.
-func (k *keeper) discardTorn() bool {
-	m := k.manager
-	lock := "issue_cert_" + k.name
-	if err := m.storage.Lock(k.ctx, lock); err != nil {
-		return false
-	}
-	defer unlock(m.storage, lock, m.log)
-	if !k.torn() {
-		return false
-	}
-	m.log.Warn("stored certificate is unusable and will be replaced", "name", k.name)
-	return m.storage.Delete(k.ctx, certmagic.StorageKeys.CertsSitePrefix(issuerInternal, k.name)) == nil
-}
-
-// torn is false when anything cannot be read: that is another problem.
-func (k *keeper) torn() bool {
-	keys := certmagic.StorageKeys
-	var parts [3][]byte
-	for i, key := range []string{
-		keys.SiteCert(issuerInternal, k.name),
-		keys.SitePrivateKey(issuerInternal, k.name),
-		keys.SiteMeta(issuerInternal, k.name),
-	} {
-		part, err := k.manager.storage.Load(k.ctx, key)
-		if err != nil {
-			return false
-		}
-		parts[i] = bytes.TrimSpace(part)
-	}
-	_, err := tls.X509KeyPair(parts[0], parts[1])
-	return err != nil || !json.Valid(parts[2])
 }

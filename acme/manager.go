@@ -6,14 +6,21 @@
 // name. A name of ours that has no certificate yet fails its handshake: no
 // other site's certificate ever stands in for it.
 //
-// Managed certificates come from the issuer "internal", a CA of our own, and are
-// stored and renewed by certmagic. A keeper per name sees to it that they really
-// are: it tries again after every failure, storage included, and knows what
-// failed and when it tries next. Files are read by us and swapped when they
-// change.
+// Managed certificates come from an authority by ACME, or from the issuer
+// "internal", a CA of our own; certmagic stores them and knows when to renew. A
+// keeper per name sees to it that they really are: it tries again after every
+// failure, storage included, and knows what failed and when it tries next. Names
+// share nothing that one could hold up for another. Files are read by us and
+// swapped when they change.
 //
-// certmagic is known to this package alone; the rest of the program sees
-// crypto/tls.
+// With ACME a preflight looks for everything that would make an order fail, so
+// that mistakes cost none of the authority's limits. Control over a name is proven
+// with a TXT record at OVH or an answer on the http entrypoint. Records are in a
+// journal from before they are made until they are gone; records of others are
+// never touched. No secret, token or record's value is logged.
+//
+// certmagic, acmez and OVH's API are known to this package alone; the rest of the
+// program sees crypto/tls.
 package acme
 
 import (
@@ -35,6 +42,7 @@ import (
 
 // The words of certificates.issuer, which are also those of Certificate.Issuer.
 const (
+	issuerACME     = "acme"
 	issuerInternal = "internal"
 	issuerFiles    = "files"
 )
@@ -48,10 +56,19 @@ type Manager struct {
 	directory string
 
 	// Nil when the issuer is files.
-	storage   certmagic.Storage
-	authority *authority
-	cache     *certmagic.Cache
-	magic     *certmagic.Config
+	storage certmagic.Storage
+	cache   *certmagic.Cache
+	magic   *certmagic.Config
+	from    certmagic.Issuer
+
+	authority *authority // nil unless the issuer is internal
+
+	// Nil unless the issuer is acme.
+	acme   atomic.Pointer[settings]
+	http01 *httpSolver
+
+	ledger ledger
+	export exporter
 
 	// current is what handshakes go by, replaced as a whole.
 	current     atomic.Pointer[holdings]
@@ -83,15 +100,37 @@ type pace struct {
 	poll     time.Duration // between two looks at the files
 	retry    time.Duration // after a first failure; doubles
 	retryMax time.Duration
+	spent    time.Duration // after a first order that failed; doubles
+	spentMax time.Duration
+
+	ovh        ovhPace
+	dnsTimeout time.Duration // of one question
+	dnsPort    string        // of authoritative servers
+	lookFirst  time.Duration // between two looks for a record; grows
+	lookMax    time.Duration
+	sweep      time.Duration // between two sweeps of records left behind
+	sweepAgain time.Duration // between the first sweep and the second
 }
 
-// usualPace renews with eight hours to spare, which is a night's sleep.
+// usualPace renews certificates of the internal CA with eight hours to spare, which
+// is a night's sleep. Orders that failed are repeated four times within an hour:
+// Let's Encrypt allows five failures.
 var usualPace = pace{
 	life:     24 * time.Hour,
 	check:    10 * time.Minute,
 	poll:     10 * time.Second,
 	retry:    time.Second,
 	retryMax: 5 * time.Minute,
+	spent:    4 * time.Minute,
+	spentMax: time.Hour,
+
+	ovh:        usualOVHPace,
+	dnsTimeout: 5 * time.Second,
+	dnsPort:    "53",
+	lookFirst:  5 * time.Second,
+	lookMax:    30 * time.Second,
+	sweep:      time.Hour,
+	sweepAgain: 20 * time.Second,
 }
 
 // New reads the certificate files, opens the storage and makes or loads the
@@ -113,22 +152,29 @@ func newManager(cfg *configs.Config, log *slog.Logger, pace pace) (*Manager, err
 	switch m.issuer {
 	case issuerFiles:
 	case issuerInternal:
-		if err := m.openIssuer(); err != nil {
+		if err := m.openAuthority(); err != nil {
+			return nil, err
+		}
+	case issuerACME:
+		if err := m.openACME(cfg); err != nil {
 			return nil, err
 		}
 	default:
-		return nil, fmt.Errorf("certificates.issuer: %q is not supported (hint: write internal or files)", m.issuer)
+		return nil, fmt.Errorf("certificates.issuer: %q is not supported (hint: write acme, internal or files)", m.issuer)
 	}
 	m.current.Store(&holdings{files: files})
 	m.setDefaultName(cfg)
+	m.export.set(cfg.Certificates.Export)
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.tasks.Go(m.pollFiles)
+	if m.issuer == issuerACME {
+		m.tasks.Go(m.sweepRecords)
+	}
 	return m, nil
 }
 
-// openIssuer prepares the internal CA and certmagic. The goroutine of
-// certmagic's cache is the last thing to begin.
-func (m *Manager) openIssuer() error {
+// openAuthority prepares the internal CA and certmagic.
+func (m *Manager) openAuthority() error {
 	err := openStorage(m.directory)
 	if err != nil {
 		return storageProblem(m.directory, err)
@@ -141,14 +187,44 @@ func (m *Manager) openIssuer() error {
 	if err := exportRoot(m.directory, m.authority.root); err != nil {
 		return storageProblem(m.directory, err)
 	}
+	m.openCache(m.authority)
+	return nil
+}
+
+// openACME prepares the authority of certificates.acme and certmagic, without a
+// word to the authority or to OVH. A storage that cannot be written is no reason
+// not to serve what it holds: the keepers tell of it.
+func (m *Manager) openACME(cfg *configs.Config) error {
+	settings, err := newSettings(cfg, nil, m.pace, m.log)
+	if err != nil {
+		return err
+	}
+	if err := openStorage(m.directory); err != nil {
+		if !readOnly(err) {
+			return storageProblem(m.directory, err)
+		}
+		m.log.Error("storage cannot be written; certificates in it are served, and none is obtained",
+			"error", storageProblem(m.directory, err))
+	}
+	m.storage = &certmagic.FileStorage{Path: m.directory}
+	m.acme.Store(settings)
+	m.http01 = &httpSolver{storage: m.storage, answers: map[string]answer{}}
+	m.openCache(newIssuer(m, cfg.Certificates.ACME.DirectoryURL()))
+	return nil
+}
+
+// openCache starts certmagic's cache, the last thing to begin: its goroutine has to
+// be stopped. There is one for the life of the process: stopping it during a renewal
+// would keep another from renewing that name.
+func (m *Manager) openCache(from certmagic.Issuer) {
 	logger := zapLogger(m.log)
+	m.from = from
 	m.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return m.magic, nil },
 		RenewCheckInterval: m.pace.check,
 		Logger:             logger,
 	})
 	m.magic = m.newConfig(logger)
-	return nil
 }
 
 // newConfig names the issuer explicitly, so that certmagic makes no ACME account
@@ -156,21 +232,29 @@ func (m *Manager) openIssuer() error {
 // standard input.
 func (m *Manager) newConfig(logger *zap.Logger) *certmagic.Config {
 	return certmagic.New(m.cache, certmagic.Config{
-		Issuers:    []certmagic.Issuer{m.authority},
+		Issuers:    []certmagic.Issuer{m.from},
 		Storage:    m.storage,
 		Logger:     logger,
 		OnEvent:    m.onEvent,
-		DisableARI: true, // an ACME extension
+		DisableARI: m.issuer != issuerACME, // an ACME extension
 		OCSP:       certmagic.OCSPConfig{DisableStapling: true},
 	})
 }
 
+// settings are those of certificates.acme now.
+func (m *Manager) settings() *settings { return m.acme.Load() }
+
 // onEvent says what certmagic did; its own messages are for debugging. An error
 // would stop it.
 func (m *Manager) onEvent(ctx context.Context, event string, data map[string]any) error {
-	if event == "cert_obtained" {
-		m.log.InfoContext(ctx, "certificate obtained",
-			"name", data["identifier"], "issuer", data["issuer"], "renewal", data["renewal"])
+	name, _ := data["identifier"].(string)
+	renewal, _ := data["renewal"].(bool)
+	switch event {
+	case "cert_obtained":
+		m.ledger.obtained(name, renewal)
+		m.log.InfoContext(ctx, "certificate obtained", "name", name, "issuer", data["issuer"], "renewal", renewal)
+	case "cert_failed":
+		m.ledger.failed(name)
 	}
 	return nil
 }
@@ -193,18 +277,30 @@ func (m *Manager) Manage(ctx context.Context, names []string) {
 	m.reconcile(m.current.Load().files)
 }
 
-// Update takes over a changed list of files and a changed default site; the
-// issuer and its storage are those of New until the process ends. On an error
-// everything stays as it was.
+// Update takes over a changed list of files, default site, export, and of
+// certificates.acme all but the directory; the issuer, its directory and the
+// storage are those of New until the process ends. On an error everything stays as
+// it was.
 func (m *Manager) Update(cfg *configs.Config) error {
 	files, err := loadFiles(cfg.Certificates.Files, m.log)
 	if err != nil {
 		return err
 	}
+	if m.issuer == issuerACME && cfg.Certificates.ACME != nil {
+		settings, err := newSettings(cfg, m.settings(), m.pace, m.log)
+		if err != nil {
+			return err
+		}
+		m.acme.Store(settings)
+	}
+	m.export.set(cfg.Certificates.Export)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.reconcile(files)
 	m.setDefaultName(cfg)
+	for _, k := range m.keepers {
+		k.hurry()
+	}
 	return nil
 }
 
@@ -253,6 +349,12 @@ func (m *Manager) keeperFor(name string) *keeper {
 	return k
 }
 
+// look is done every poll: the files, and then what is exported of them.
+func (m *Manager) look() {
+	m.ReloadFiles()
+	m.exportChanged()
+}
+
 // ReloadFiles reads the certificate files now, as is done every ten seconds. A
 // pair that became bad is kept as it was, logged, and told by Certificates.
 func (m *Manager) ReloadFiles() {
@@ -270,7 +372,7 @@ func (m *Manager) pollFiles() {
 	for {
 		select {
 		case <-ticker.C:
-			m.ReloadFiles()
+			m.look()
 		case <-m.ctx.Done():
 			return
 		}
@@ -294,8 +396,7 @@ func (m *Manager) Close() {
 	}
 }
 
-// Root is the internal CA's root certificate in PEM, nil when the issuer is
-// files. It is also in root.pem in the storage directory.
+// Root is the internal CA's root certificate in PEM, nil with another issuer. It is also in root.pem in the storage directory.
 func (m *Manager) Root() []byte {
 	if m.authority == nil {
 		return nil
@@ -377,6 +478,9 @@ func (m *Manager) lookup(name string, hello *tls.ClientHelloInfo) (certificate *
 // cached is the managed certificate of a name in memory, the one that lasts
 // longest, or nil. While one replaces another there may be two.
 func (m *Manager) cached(name string) *certmagic.Certificate {
+	if m.cache == nil {
+		return nil
+	}
 	var best *certmagic.Certificate
 	for _, certificate := range m.cache.AllMatchingCertificates(name) {
 		if certificate.Names[0] == name && (best == nil || certificate.Leaf.NotAfter.After(best.Leaf.NotAfter)) {

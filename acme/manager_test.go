@@ -112,9 +112,13 @@ func (f front) shake(root []byte, sni, verify string) (*x509.Certificate, error)
 	if _, err := io.ReadAll(client); err != nil {
 		return nil, err
 	}
-	leaf := client.ConnectionState().PeerCertificates[0]
+	given := client.ConnectionState().PeerCertificates
+	leaf, intermediates := given[0], x509.NewCertPool()
+	for _, certificate := range given[1:] {
+		intermediates.AddCert(certificate)
+	}
 	if verify != "" {
-		_, err = leaf.Verify(x509.VerifyOptions{Roots: pool, DNSName: verify})
+		_, err = leaf.Verify(x509.VerifyOptions{Roots: pool, Intermediates: intermediates, DNSName: verify})
 	}
 	return leaf, err
 }
@@ -505,9 +509,9 @@ func TestDamagedRoot(t *testing.T) {
 
 func TestUnknownIssuer(t *testing.T) {
 	cfg := internalConfig(t.TempDir())
-	cfg.Certificates.Issuer = "acme"
+	cfg.Certificates.Issuer = "zerossl"
 	_, err := New(cfg, slog.New(slog.DiscardHandler))
-	want := `certificates.issuer: "acme" is not supported (hint: write internal or files)`
+	want := `certificates.issuer: "zerossl" is not supported (hint: write acme, internal or files)`
 	if err == nil || err.Error() != want {
 		t.Errorf("%v", err)
 	}

@@ -15,6 +15,12 @@ func canonical(name string) string {
 	return name
 }
 
+// isAddress tells whether a canonical name is an IP address.
+func isAddress(name string) bool {
+	_, err := netip.ParseAddr(name)
+	return err == nil
+}
+
 // wildcard is the wildcard that a certificate for the name may hold instead: one
 // star for its first label (RFC 9525, section 6.3). It is "" for a single label.
 func wildcard(name string) string {

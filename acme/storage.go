@@ -88,6 +88,11 @@ func remedy(directory string, err error) string {
 	return ""
 }
 
+// readOnly tells whether a storage can be read, but nothing can be added.
+func readOnly(err error) bool {
+	return errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
 // unlock gives a lock of the storage back. What is left behind when that fails
 // is taken over by the next process to want it, ten seconds later.
 func unlock(storage certmagic.Storage, lock string, log *slog.Logger) {

@@ -15,6 +15,11 @@ import (
 
 // TestMain plays a whole process with another user's rights when it is asked to.
 func TestMain(m *testing.M) {
+	// Pebble neither sleeps at random, nor trusts what it has validated before, nor
+	// rejects good nonces.
+	os.Setenv("PEBBLE_VA_NOSLEEP", "1")
+	os.Setenv("PEBBLE_AUTHZREUSE", "0")
+	os.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
 	if directory := os.Getenv("ACME_TEST_STORAGE"); directory != "" {
 		opened, err := New(internalConfig(directory), slog.New(slog.DiscardHandler))
 		if err != nil {
