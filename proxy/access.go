@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -35,7 +34,7 @@ func (x *exchange) log() {
 		slog.String("proto", x.req.Proto),
 		slog.String("method", logged(x.req.Method, 32)),
 		slog.String("host", logged(x.req.Host, 255)),
-		slog.String("path", loggedPath(x.req.Target)),
+		slog.String("path", x.loggedPath()),
 		slog.String("site", d.Site),
 		slog.String("route", d.Rule.Name),
 		slog.String("endpoint", string(d.Endpoint)),
@@ -55,63 +54,20 @@ func (x *exchange) log() {
 	x.proxy.accessLog.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)
 }
 
+// loggedPath is the path; for what an operator's route serves, the route's own,
+// since webhooks have their secret in the path.
+func (x *exchange) loggedPath() string {
+	if strings.HasPrefix(string(x.decision.Class), "route:") {
+		return x.decision.Rule.Pattern
+	}
+	return loggedPath(x.req.Target)
+}
+
 func addressText(a netip.Addr) string {
 	if !a.IsValid() {
 		return ""
 	}
 	return a.String()
-}
-
-// logged shortens what a client chose.
-func logged(s string, limit int) string {
-	if len(s) > limit {
-		s = s[:limit] + "…"
-	}
-	return strings.ToValidUTF8(s, "�")
-}
-
-// tokenPrefixes begin the access, refresh and login tokens of Synapse and MAS
-// (synapse/handlers/auth.py; MAS crates/data-model/src/tokens.rs).
-var tokenPrefixes = []string{"syt_", "syr_", "syl_", "mat_", "mct_", "mpt_", "mar_", "mcr_"}
-
-const redacted = "[redacted]"
-
-// loggedPath is the path with every segment left out that holds a token, in
-// whatever encoding: no API puts one there, but clients err.
-func loggedPath(target string) string {
-	path, _, _ := strings.Cut(target, "?")
-	if !holdsToken(path) {
-		return logged(path, 512)
-	}
-	segments := strings.Split(path, "/")
-	for i, s := range segments {
-		if holdsToken(s) {
-			segments[i] = redacted
-		}
-	}
-	path = strings.Join(segments, "/")
-	if holdsToken(path) { // spread over an encoded slash, or the like
-		return redacted
-	}
-	return logged(path, 512)
-}
-
-// holdsToken decodes until nothing is left to decode, then looks.
-func holdsToken(s string) bool {
-	for range 8 {
-		lower := strings.ToLower(s)
-		for _, p := range tokenPrefixes {
-			if i := strings.Index(lower, p); i >= 0 && (i == 0 || !tokenChars[lower[i-1]]) {
-				return true
-			}
-		}
-		decoded, err := url.PathUnescape(s)
-		if err != nil || decoded == s {
-			return err != nil && strings.Contains(s, "%")
-		}
-		s = decoded
-	}
-	return true
 }
 
 // loggedKeys are the query parameters worth a look and without a secret.

@@ -89,7 +89,7 @@ func (x *exchange) inlineBody() ([]byte, error) {
 	n, err := io.ReadFull(x.req.Body, body)
 	x.record.received.Add(int64(n))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errUpload, err)
+		return nil, fmt.Errorf("%w: %s", errUpload, clientError(err))
 	}
 	return body, nil
 }

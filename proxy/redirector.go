@@ -10,18 +10,38 @@ import (
 	"vestibule/routing"
 )
 
-// redirector decides on the http entrypoint: everything is at https.
+// redirector decides on the http entrypoint: everything is at https, but for what
+// proves to an authority that a name is ours.
 type redirector struct {
-	port string // of https, as clients see it, with its colon; "" for 443
+	port  string // of https, as clients see it, with its colon; "" for 443
+	prove func(host, path string) (proof string, ok bool)
 }
 
 var (
-	ruleHTTPS   = &routing.Rule{Name: "https"}
-	ruleNowhere = &routing.Rule{Name: "bad_request"}
+	ruleHTTPS     = &routing.Rule{Name: "https"}
+	ruleChallenge = &routing.Rule{Name: "acme_challenge"}
+	ruleNowhere   = &routing.Rule{Name: "bad_request"}
 )
+
+// challengePath is where authorities look (RFC 8555, section 8.3).
+const challengePath = "/.well-known/acme-challenge/"
+
+// proof is what an authority is to be told, if that is what the request is for.
+func (r *redirector) proof(x *exchange) (string, bool) {
+	path, _, _ := strings.Cut(x.req.Target, "?")
+	if !strings.HasPrefix(path, challengePath) || x.req.Method != http.MethodGet && x.req.Method != http.MethodHead {
+		return "", false
+	}
+	return r.prove(routing.Host(x.req.Host), path)
+}
 
 // decide fills the exchange's decision.
 func (r *redirector) decide(x *exchange) {
+	var ok bool
+	if x.proof, ok = r.proof(x); ok {
+		x.decision = routing.Decision{Action: routing.Local, Rule: ruleChallenge, Class: configs.ClassLocal, Endpoint: configs.ClassLocal}
+		return
+	}
 	d := &x.decision
 	host := routing.Host(x.req.Host)
 	if host == "" || !strings.HasPrefix(x.req.Target, "/") {

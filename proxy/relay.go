@@ -52,6 +52,9 @@ func (x *exchange) copyBody(body *responseBody, first []byte) bool {
 		}
 		if err != nil {
 			x.record.Error = "the upstream's response broke off: " + err.Error()
+			if x.req.Context.Err() != nil { // which is why reading was cut short
+				x.record.Error = "the client left"
+			}
 			x.w.Abort()
 			return false
 		}
@@ -82,7 +85,7 @@ func (x *exchange) write(p []byte) bool {
 	n, err := x.w.Write(p)
 	x.record.Sent += int64(n)
 	if err != nil {
-		x.record.Error = "the client left: " + err.Error()
+		x.record.Error = "the client left: " + clientError(err)
 		x.w.Abort()
 		return false
 	}

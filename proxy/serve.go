@@ -20,7 +20,8 @@ type exchange struct {
 	decision routing.Decision
 	response response
 	record   Access
-	streamed bool // a part of the body has been read that cannot be read again
+	proof    string // for an authority, on the http entrypoint
+	streamed bool   // a part of the body has been read that cannot be read again
 	auth     [2]string
 }
 
@@ -92,6 +93,10 @@ func (x *exchange) upgrade(p *pool) bool {
 // local answers with a document of our own.
 func (x *exchange) local() {
 	d := &x.decision
+	if d.Rule == ruleChallenge {
+		x.answer(Answer{Status: 200, Header: Header{{"Content-Type", "application/octet-stream"}}, Body: []byte(x.proof)})
+		return
+	}
 	if d.Rule.Document == "base" {
 		x.answer(basePage(x.req.Method, d.Site))
 		return
@@ -125,7 +130,7 @@ func (x *exchange) refuse() {
 
 // fail answers for an upstream that could not.
 func (x *exchange) fail(err error) {
-	if x.record.Error = err.Error(); x.req.Context.Err() != nil && !errors.Is(err, errUpload) {
+	if x.record.Error = err.Error(); x.req.Context.Err() != nil {
 		x.record.Error = "the client left before the answer came"
 		x.record.Status = 499
 		x.w.Abort()

@@ -17,10 +17,14 @@ import (
 	"vestibule/routing"
 )
 
-// Certificates chooses the certificate of a handshake. ForName returns the
-// choice for an entrypoint whose clients, when they name no host, mean host.
+// Certificates chooses the certificate of a handshake, and says what an authority
+// wants to hear before it signs one. ForName returns the choice for an entrypoint
+// whose clients, when they name no host, mean host.
 type Certificates interface {
 	ForName(host string) func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// AnswerHTTP01 is what the host answers at a path of the http entrypoint; ok
+	// is false where nothing is being proven.
+	AnswerHTTP01(host, path string) (keyAuthorization string, ok bool)
 }
 
 // Server serves the entrypoints of a configuration.
@@ -42,7 +46,7 @@ func NewServer(p *Proxy, cfg *configs.Config, ls *Listeners, certs Certificates,
 	for i := range ls.Routed {
 		s.routed = append(s.routed, s.routedServer(cfg, &ls.Routed[i], certs))
 	}
-	s.redirect = s.redirectServer(cfg)
+	s.redirect = s.redirectServer(cfg, certs)
 	s.admin = s.bounded(cfg, admin)
 	return s
 }
@@ -59,8 +63,9 @@ func (s *Server) routedServer(cfg *configs.Config, r *Routed, certs Certificates
 
 // redirectServer is net/http's server in front of the http entrypoint. A client
 // comes there once, so its connection is not kept.
-func (s *Server) redirectServer(cfg *configs.Config) *http.Server {
-	e := &Entrypoint{Name: "http", Role: routing.HTTPS, redirect: &redirector{port: publicPort(cfg, s.listeners)}}
+func (s *Server) redirectServer(cfg *configs.Config, certs Certificates) *http.Server {
+	r := &redirector{port: publicPort(cfg, s.listeners), prove: certs.AnswerHTTP01}
+	e := &Entrypoint{Name: "http", Role: routing.HTTPS, redirect: r}
 	srv := s.bounded(cfg, &standard{proxy: s.proxy, entrypoint: e})
 	srv.DisableGeneralOptionsHandler = true
 	srv.SetKeepAlivesEnabled(false)

@@ -128,7 +128,7 @@ func (x *exchange) stream(c *conn, up *upload) error {
 			return x.endBody(c)
 		}
 		if err != nil {
-			return fmt.Errorf("%w: %w", errUpload, err)
+			return fmt.Errorf("%w: %s", errUpload, clientError(err))
 		}
 	}
 }
