@@ -55,8 +55,11 @@ func (x *exchange) log() {
 }
 
 // loggedPath is the path; for what an operator's route serves, the route's own,
-// since webhooks have their secret in the path.
+// since webhooks have their secret in the path. So has a challenge its token.
 func (x *exchange) loggedPath() string {
+	if x.decision.Rule == ruleChallenge {
+		return challengePath + redacted
+	}
 	if strings.HasPrefix(string(x.decision.Class), "route:") {
 		return x.decision.Rule.Pattern
 	}
