@@ -21,10 +21,11 @@ import (
 // itself and configs, which every one may import. A directory that is missing
 // here may import configs alone.
 var arrows = map[string][]string{
-	"proxy":   {"routing"},
-	"check":   {"routing", "wellknown", "acme"},
-	"migrate": {"routing"},
-	"cmd":     {"acme", "check", "migrate", "proxy", "routing", "wellknown"},
+	"proxy":       {"routing"},
+	"check":       {"routing", "wellknown", "acme"},
+	"migrate":     {"routing"},
+	"cmd":         {"acme", "check", "migrate", "proxy", "routing", "wellknown"},
+	"integration": {"acme"}, // for the stand-ins beside it, such as acme/ovhtest
 }
 
 // owners lists the directories that may import an outside module, so that it

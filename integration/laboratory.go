@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"vestibule/acme/ovhtest"
 )
 
 // laboratory is everything that runs while the tests do.
@@ -16,7 +18,9 @@ type laboratory struct {
 	directory string         // of databases, sockets, keys; short, outside the checkout
 	logs      string         // of every process
 	roots     *x509.CertPool // the front door's CA alone
+	names     *ovhtest.Server
 	vestibule *vestibule
+	postgres  *postgres
 	synapse   *synapse
 	peer      *peer
 	compared  int            // requests held against Synapse's logs so far
@@ -49,13 +53,13 @@ func (l *laboratory) prepare() error {
 	return errors.Join(os.Mkdir(l.directory, 0o755), os.Mkdir(l.logs, 0o755))
 }
 
-// startWorld starts the name server and the other homeserver.
+// startWorld starts the DNS and the other homeserver.
 func (l *laboratory) startWorld() error {
-	names, err := startNameServer()
-	if err != nil {
+	var err error
+	if l.names, err = startNames(); err != nil {
 		return err
 	}
-	l.stops = append(l.stops, names.stop)
+	l.stops = append(l.stops, l.names.Close)
 	if l.peer, err = startPeer(l.directory); err != nil {
 		return err
 	}
@@ -84,9 +88,10 @@ func (l *laboratory) startFrontDoor() error {
 
 func (l *laboratory) startHomeserver() error {
 	l.step("starting PostgreSQL and Redis")
-	db, err := startPostgres(l.directory, l.logs)
-	if db != nil {
-		l.stops = append(l.stops, db.stop)
+	var err error
+	l.postgres, err = startPostgres(l.directory, l.logs)
+	if l.postgres != nil {
+		l.stops = append(l.stops, l.postgres.stop)
 	}
 	if err != nil {
 		return err
@@ -99,7 +104,14 @@ func (l *laboratory) startHomeserver() error {
 		return err
 	}
 	l.step("starting Synapse, %d processes", 1+len(oneOfEach))
-	l.synapse, err = startSynapse(python(), l.directory, l.logs, db, cache, l.peer)
+	if err := l.postgres.create("hs1"); err != nil {
+		return err
+	}
+	l.synapse, err = startSynapse(python(), l.logs, synapseSettings{
+		ServerName: serverName, Address: synapseAddress, Main: mainName, Workers: oneOfEach, Directory: l.directory,
+		Postgres: l.postgres.sockets, Database: "hs1", Redis: cache.socket,
+		Authorities: []string{l.vestibule.root, l.peer.certificate},
+	})
 	if l.synapse != nil {
 		l.stops = append(l.stops, l.synapse.stop)
 	}

@@ -72,7 +72,7 @@ func newDay(t *testing.T) *day {
 }
 
 func (d *day) logIn(t *testing.T) {
-	second := discover(t, d.alice.client)
+	second := discover(t, d.alice.client, serverName)
 	flows, err := second.GetLoginFlows(t.Context())
 	if err != nil || !flows.HasFlow(mautrix.AuthTypePassword) {
 		t.Fatalf("login flows: %v, %v", flows, err)

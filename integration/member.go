@@ -22,12 +22,18 @@ type member struct {
 
 const password = "correct horse battery staple"
 
-// register finds the homeserver by its server name alone and makes an account
-// there, with a device.
+// register makes an account at hs1.test, with a device.
 func register(t *testing.T, name string, device id.DeviceID) *member {
 	t.Helper()
+	return registerAt(t, serverName, name, device)
+}
+
+// registerAt finds a homeserver by its server name alone and makes an account
+// there, with a device.
+func registerAt(t *testing.T, server, name string, device id.DeviceID) *member {
+	t.Helper()
 	m := &member{client: newClient(lab.roots)}
-	m.Client = discover(t, m.client)
+	m.Client = discover(t, m.client, server)
 	answer, err := m.RegisterDummy(t.Context(), &mautrix.ReqRegister{Username: name, Password: password, DeviceID: device})
 	if err != nil {
 		t.Fatalf("registering %s: %v", name, err)
@@ -36,12 +42,12 @@ func register(t *testing.T, name string, device id.DeviceID) *member {
 	return m
 }
 
-// discover is a client of the homeserver that hs1.test delegates to.
-func discover(t *testing.T, c *client) *mautrix.Client {
+// discover is a client of the homeserver that a server name delegates to.
+func discover(t *testing.T, c *client, server string) *mautrix.Client {
 	t.Helper()
-	found, err := mautrix.DiscoverClientAPIWithClient(t.Context(), c.Client, serverName)
+	found, err := mautrix.DiscoverClientAPIWithClient(t.Context(), c.Client, server)
 	if err != nil || found == nil {
-		t.Fatalf("discovering the homeserver of %s: %v, %v", serverName, found, err)
+		t.Fatalf("discovering the homeserver of %s: %v, %v", server, found, err)
 	}
 	homeserver, err := mautrix.NewClient(found.Homeserver.BaseURL, "", "")
 	if err != nil {

@@ -44,9 +44,13 @@ func newNamespace() (namespace, error) {
 	if err := os.MkdirAll(n.files(), 0o755); err != nil {
 		return namespace{}, fmt.Errorf("making the namespace's files: %w", err)
 	}
-	resolver := "nameserver " + nameServerAddress + "\noptions timeout:1 attempts:2\n"
-	if err := os.WriteFile(filepath.Join(n.files(), "resolv.conf"), []byte(resolver), 0o644); err != nil {
-		return namespace{}, fmt.Errorf("writing the namespace's resolv.conf: %w", err)
+	for name, text := range map[string]string{
+		"resolv.conf": "nameserver " + resolverAddress + "\noptions timeout:1 attempts:2\n",
+		"hosts":       hostsFile(),
+	} {
+		if err := os.WriteFile(filepath.Join(n.files(), name), []byte(text), 0o644); err != nil {
+			return namespace{}, fmt.Errorf("writing the namespace's %s: %w", name, err)
+		}
 	}
 	if err := command("ip", "netns", "add", n.name); err != nil {
 		return namespace{}, err

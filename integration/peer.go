@@ -21,7 +21,7 @@ import (
 	"maunium.net/go/mautrix/federation"
 )
 
-const peerName = "hs2.test"
+const peerName = "peer.test"
 
 // peer is another homeserver as far as its signature goes: it publishes its key
 // on port 8448, found without well-known and SRV, and signs requests with it.

@@ -23,8 +23,8 @@ type postgres struct {
 }
 
 // startPostgres initialises a cluster below directory, which must be readable
-// by the user postgres (the server refuses to run as root), and makes Synapse's
-// database.
+// by the user postgres (the server refuses to run as root), and returns when it
+// takes statements.
 func startPostgres(directory, logs string) (*postgres, error) {
 	programs, err := postgresPrograms()
 	if err != nil {
@@ -58,8 +58,13 @@ func startPostgres(directory, logs string) (*postgres, error) {
 	child.end = syscall.SIGINT // SIGTERM would wait for clients to leave
 	p := &postgres{process: child, sockets: data}
 	return p, p.await(30*time.Second, func() error {
-		return p.execute("CREATE DATABASE synapse ENCODING UTF8 LOCALE 'C' TEMPLATE template0")
+		return p.execute("SELECT 1")
 	})
+}
+
+// create makes a database as Synapse wants it.
+func (p *postgres) create(database string) error {
+	return p.execute("CREATE DATABASE " + database + " ENCODING UTF8 LOCALE 'C' TEMPLATE template0")
 }
 
 // execute runs one statement as the superuser.

@@ -28,7 +28,7 @@ var synapseFiles embed.FS
 
 var synapseTemplates = template.Must(template.ParseFS(synapseFiles, "synapse/*.tmpl"))
 
-// synapse is a homeserver: the main process and its workers.
+// synapse is a homeserver: the main process and its workers, if any.
 //
 // They are forked from one Python process that has imported everything
 // (synapse.app.complement_fork_starter), which takes a third of the time that
@@ -43,41 +43,46 @@ type synapse struct {
 
 // synapseSettings is what the templates need to know.
 type synapseSettings struct {
-	ServerName, Address, IDHeader string
-	Directory, Postgres, Redis    string
-	PeerCA                        string // the file with the certificate of the other homeserver
-	Workers                       []worker
+	ServerName, Address string
+	Main                string   // the host by which the front door knows the main process
+	Directory           string   // of its files, made by startSynapse if need be
+	Postgres, Database  string   // the directory of the server's socket, and the name
+	Redis               string   // its socket; "" without workers
+	Authorities         []string // the files with the CAs it trusts in federation
+	Workers             []worker
+	IDHeader            string // set by startSynapse
 }
 
-// startSynapse starts the processes and returns when every one of them serves
-// and is connected to the others. python is the virtual environment's.
-func startSynapse(python, directory, logs string, db *postgres, cache *redis, other *peer) (*synapse, error) {
-	settings := synapseSettings{
-		ServerName: serverName, Address: synapseAddress, IDHeader: idHeader,
-		Directory: directory, Postgres: db.sockets, Redis: cache.socket, PeerCA: other.certificate, Workers: oneOfEach,
-	}
-	s := &synapse{python: python, directory: directory, logs: logs, workers: oneOfEach}
+// startSynapse starts the processes, whose logs go to the directory logs, and
+// returns when every one of them serves and is connected to the others. python
+// is the virtual environment's.
+func startSynapse(python, logs string, settings synapseSettings) (*synapse, error) {
+	settings.IDHeader = idHeader
+	s := &synapse{python: python, directory: settings.Directory, logs: logs, workers: settings.Workers}
 	if err := s.configure(settings); err != nil {
 		return nil, fmt.Errorf("configuring synapse: %w", err)
 	}
 	key := filepath.Join(filepath.Dir(python), "generate_signing_key")
-	if err := command(key, "-o", filepath.Join(directory, "signing.key")); err != nil {
+	if err := command(key, "-o", filepath.Join(s.directory, "signing.key")); err != nil {
 		return nil, err
 	}
-	ready, err := newReadiness(filepath.Join(directory, "notify.sock"))
+	ready, err := newReadiness(filepath.Join(s.directory, "notify.sock"))
 	if err != nil {
 		return nil, err
 	}
 	defer ready.close()
 	child := exec.Command(python, s.arguments()...)
-	child.Dir = directory
+	child.Dir = s.directory
 	child.Env = append(os.Environ(), "NOTIFY_SOCKET="+ready.path, "https_proxy=", "http_proxy=")
-	if s.process, err = startProcess(logs, "synapse", child); err != nil {
+	if s.process, err = startProcess(s.logs, "synapse", child); err != nil {
 		return nil, err
 	}
 	started := func() error { return errors.Join(ready.count(1+len(s.workers)), s.crashed()) }
 	if err := s.await(2*time.Minute, started); err != nil {
 		return s, errors.Join(err, s.complaints())
+	}
+	if len(s.workers) == 0 {
+		return s, nil
 	}
 	return s, s.await(20*time.Second, s.connected)
 }
@@ -121,6 +126,9 @@ func (s *synapse) configure(settings synapseSettings) error {
 		}
 		defer file.Close()
 		return synapseTemplates.ExecuteTemplate(file, template, data)
+	}
+	if err := errors.Join(os.MkdirAll(s.directory, 0o755), os.MkdirAll(s.logs, 0o755)); err != nil {
+		return err
 	}
 	limits, err := synapseFiles.ReadFile("synapse/limits.yaml")
 	problems := []error{err,

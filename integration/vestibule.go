@@ -23,12 +23,18 @@ type vestibule struct {
 	admin         string // host:port of its admin entrypoint
 }
 
-// frontDoor is where a vestibule listens.
+// frontDoor is where a vestibule listens and before what. Sections are in YAML's
+// flow style; what is left out is as for hs1.test.
 type frontDoor struct {
-	name    string // of its files
-	address string // of its public entrypoints, without port
-	admin   string // host:port
-	synapse string // its section synapse, in YAML's flow style; "" for the layout
+	name         string // of its files
+	serverName   string
+	address      string // of its public entrypoints, without port
+	port         int    // of its federation entrypoint; 0 is 8448
+	admin        string // host:port
+	certificates string // its section certificates, without storage; "" for its own CA
+	storage      string // the directory with its certificates; "" for one of its own
+	synapse      string // its section synapse; "" for the layout
+	federation   string // its section federation; "" for the defaults
 }
 
 // oneOfEachLayout is how a configuration names the workers that run here.
@@ -38,16 +44,27 @@ const configurationText = `control: %[1]s/control.sock
 entrypoints:
   http: { addresses: ["%[2]s:80"] }
   https: { addresses: ["%[2]s:443"] }
-  federation: { addresses: ["%[2]s:8448"] }
-  admin: { addresses: ["%[3]s"] }
+  federation: { addresses: ["%[2]s:%[3]d"] }
+  admin: { addresses: ["%[4]s"] }
 certificates:
-  issuer: internal
-  storage: { directory: %[1]s/storage }
+  storage: { directory: %[5]s }
+  %[6]s
 sites:
-  - server_name: %[4]s
+  - server_name: %[7]s
     base_domain: { serve: true }
-    synapse: { %[5]s }
+    synapse: { %[8]s }
+    federation: { %[9]s }
 `
+
+// configuration is its vestibule.yaml; home is the directory of its files.
+func (d frontDoor) configuration(home string) string {
+	return fmt.Sprintf(configurationText, home, d.address, cmp.Or(d.port, 8448), d.admin, d.storageOr(home),
+		cmp.Or(d.certificates, "issuer: internal"), cmp.Or(d.serverName, serverName), cmp.Or(d.synapse, oneOfEachLayout), d.federation)
+}
+
+func (d frontDoor) storageOr(home string) string {
+	return cmp.Or(d.storage, filepath.Join(home, "storage"))
+}
 
 // buildVestibule compiles the program of this checkout.
 func buildVestibule(directory string) (string, error) {
@@ -67,10 +84,10 @@ func startVestibule(binary, directory, logs string, door frontDoor) (*vestibule,
 	v := &vestibule{
 		binary:        binary,
 		configuration: filepath.Join(home, "vestibule.yaml"),
-		root:          filepath.Join(home, "storage", "root.pem"),
+		root:          filepath.Join(door.storageOr(home), "root.pem"),
 		admin:         door.admin,
 	}
-	text := fmt.Sprintf(configurationText, home, door.address, door.admin, serverName, cmp.Or(door.synapse, oneOfEachLayout))
+	text := door.configuration(home)
 	if err := errors.Join(os.Mkdir(home, 0o755), os.WriteFile(v.configuration, []byte(text), 0o644)); err != nil {
 		return nil, fmt.Errorf("configuring vestibule: %w", err)
 	}
