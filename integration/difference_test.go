@@ -6,7 +6,7 @@ import "testing"
 
 // TestDifference makes sure that the comparison can fail.
 func TestDifference(t *testing.T) {
-	request := sent{ID: "go1.1", Method: "PUT", URL: homeserver + "/_matrix/client/v3/rooms/%21a/typing/b?c=%2F"}
+	request := sent{ID: "go1.1", Method: "PUT", URL: baseURL + "/_matrix/client/v3/rooms/%21a/typing/b?c=%2F"}
 	said := explanation{
 		Class: "stream:typing", Pool: serverName + "/stream:typing", Action: "proxy",
 		Upstream: "http://matrix-synapse-worker-stream-writer-1-typing:20012",

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-const homeserver = "https://matrix." + serverName
+const baseURL = "https://matrix." + serverName
 
 // TestClientAddress sends the headers with which clients pretend to be somebody
 // else; Synapse must know them by their connection all the same.
@@ -26,7 +26,7 @@ func TestClientAddress(t *testing.T) {
 		{"Forwarded", "for=203.0.113.9;proto=http"},
 		{"X-Forwarded-Proto", "http", "X-Forwarded-Host", "evil.example"},
 	} {
-		response, err := c.do(http.MethodGet, homeserver+"/_matrix/client/versions", headers...)
+		response, err := c.do(http.MethodGet, baseURL+"/_matrix/client/versions", headers...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,7 +57,7 @@ func TestProtocols(t *testing.T) {
 		c.transport.Protocols = new(http.Protocols)
 		set(c.transport.Protocols, true)
 		for _, port := range []string{"", ":8448"} {
-			response, err := c.do(http.MethodGet, homeserver+port+"/_matrix/client/versions")
+			response, err := c.do(http.MethodGet, baseURL+port+"/_matrix/client/versions")
 			if err != nil {
 				t.Errorf("HTTP/%d: %v", version, err)
 				continue
@@ -93,7 +93,7 @@ func TestClosed(t *testing.T) {
 		"/health",
 	} {
 		for _, port := range []string{"", ":8448"} {
-			response, err := c.do(http.MethodGet, homeserver+port+path)
+			response, err := c.do(http.MethodGet, baseURL+port+path)
 			if err != nil {
 				t.Error(err)
 				continue
@@ -115,7 +115,7 @@ func TestWellKnown(t *testing.T) {
 	c := newClient(lab.roots)
 	for _, host := range []string{serverName, "matrix." + serverName} {
 		client := wellKnown(t, c, "https://"+host+"/.well-known/matrix/client")
-		if base, _ := client["m.homeserver"].(map[string]any); base["base_url"] != homeserver {
+		if base, _ := client["m.homeserver"].(map[string]any); base["base_url"] != baseURL {
 			t.Errorf("%s sends clients to %v", host, client)
 		}
 		server := wellKnown(t, c, "https://"+host+"/.well-known/matrix/server")
@@ -151,7 +151,7 @@ func TestRedirect(t *testing.T) {
 			t.Fatal(err)
 		}
 		response.Body.Close()
-		if response.StatusCode/100 != 3 || response.Header.Get("Location") != homeserver+target {
+		if response.StatusCode/100 != 3 || response.Header.Get("Location") != baseURL+target {
 			t.Errorf("http %s: %s to %q", target, response.Status, response.Header.Get("Location"))
 		}
 	}

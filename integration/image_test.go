@@ -54,7 +54,7 @@ func TestImage(t *testing.T) {
 	}
 	c := newClient(nil)
 	c.through(address, doorRoots(t, v))
-	wellKnown(t, c, homeserver+"/.well-known/matrix/client")
+	wellKnown(t, c, baseURL+"/.well-known/matrix/client")
 }
 
 // configure writes the file the image's command reads.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -32,6 +33,25 @@ func (s *synapse) answers() (map[string][]logged, error) {
 	for _, name := range s.processes() {
 		if err := readAccessLog(s.logOf(name), found); err != nil {
 			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// federated are the processes that logged a request of another homeserver, by
+// its method and path. Homeservers do not number their requests.
+func (s *synapse) federated() (map[string][]string, error) {
+	answers, err := s.answers()
+	if err != nil {
+		return nil, err
+	}
+	found := map[string][]string{}
+	for _, lines := range answers {
+		for _, line := range lines {
+			if isFederation(line.Target) {
+				path, _, _ := strings.Cut(line.Target, "?")
+				found[line.Method+" "+path] = append(found[line.Method+" "+path], line.Process)
+			}
 		}
 	}
 	return found, nil

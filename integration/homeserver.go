@@ -1,0 +1,123 @@
+//go:build integration
+
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// homeserver is a Synapse behind its front door, and how other servers get there.
+type homeserver struct {
+	name       string // its server name
+	entrypoint string // of the front door to which other servers come
+	port       int    // of that entrypoint
+	addressee  string // the Host for which they ask there
+	wellKnown  int    // the status of /.well-known/matrix/server
+	srv        string // the target of its SRV record; "" for none
+
+	front   frontDoor
+	address string // of Synapse
+
+	door    *vestibule
+	synapse *synapse
+}
+
+// hs1 is the homeserver with workers, which runs all the time.
+func hs1() *homeserver {
+	return &homeserver{
+		name: serverName, entrypoint: "federation", port: 8448, addressee: "matrix." + serverName + ":8448", wellKnown: http.StatusOK,
+		door: lab.vestibule, synapse: lab.synapse,
+	}
+}
+
+// hs2 is found by its well-known, which sends servers to the https entrypoint.
+func hs2() *homeserver {
+	return &homeserver{
+		name: "hs2.test", entrypoint: "https", port: 443, addressee: "matrix.hs2.test:443", wellKnown: http.StatusOK,
+		front:   frontDoor{address: "127.1.2.1", admin: "127.0.0.1:9192", federation: "port: 443"},
+		address: "127.2.2.1",
+	}
+}
+
+// found sets homeservers up, all at once: their front doors, then, when every
+// one of them can be found, their Synapses. A Synapse that asks for another's
+// well-known before it is there takes it for missing, for an hour.
+func (l *laboratory) found(homeservers ...*homeserver) error {
+	for _, h := range homeservers {
+		if err := l.open(h); err != nil {
+			return err
+		}
+	}
+	for _, h := range homeservers {
+		if err := h.door.await(time.Minute, func() error { return l.published(h) }); err != nil {
+			return err
+		}
+	}
+	started := make(chan error)
+	for _, h := range homeservers {
+		go func() { started <- l.populate(h) }()
+	}
+	var problems []error
+	for range homeservers {
+		problems = append(problems, <-started)
+	}
+	for _, h := range homeservers {
+		if h.synapse != nil {
+			l.stops = append(l.stops, h.synapse.stop)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// open publishes a homeserver's names and starts its front door.
+func (l *laboratory) open(h *homeserver) error {
+	l.names.SetA(h.name, h.front.address)
+	l.names.SetA("matrix."+h.name, h.front.address)
+	if h.srv != "" {
+		l.names.AddRecord("_matrix-fed._tcp."+h.name, "SRV", fmt.Sprintf("10 0 %d %s", h.port, h.srv))
+	}
+	h.front.name, h.front.serverName = h.name, h.name
+	h.front.synapse = fmt.Sprintf("main: http://%[1]s:8008, federation: http://%[1]s:8048", h.address)
+	h.front.storage = filepath.Join(l.directory, "vestibule", "storage")
+	var err error
+	h.door, err = startVestibule(l.vestibule.binary, l.directory, l.logs, h.front)
+	if h.door != nil {
+		l.stops = append(l.stops, h.door.stop)
+	}
+	return err
+}
+
+// published returns nil when the server name's well-known is as it will be.
+func (l *laboratory) published(h *homeserver) error {
+	address := "https://" + h.name + "/.well-known/matrix/server"
+	response, err := newClient(l.roots).do(http.MethodGet, address)
+	if err != nil {
+		return err
+	}
+	response.Body.Close()
+	if response.StatusCode != h.wellKnown {
+		return fmt.Errorf("%s answers %s", address, response.Status)
+	}
+	return nil
+}
+
+// populate starts a homeserver's Synapse: one process, with a database of its
+// own.
+func (l *laboratory) populate(h *homeserver) error {
+	database, _, _ := strings.Cut(h.name, ".")
+	if err := l.postgres.create(database); err != nil {
+		return err
+	}
+	directory := filepath.Join(l.directory, h.name)
+	var err error
+	h.synapse, err = startSynapse(python(), filepath.Join(l.logs, h.name), synapseSettings{
+		ServerName: h.name, Address: h.address, Main: h.address, Directory: filepath.Join(directory, "synapse"),
+		Postgres: l.postgres.sockets, Database: database, Authorities: []string{l.vestibule.root},
+	})
+	return err
+}
