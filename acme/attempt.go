@@ -41,8 +41,7 @@ func (m *Manager) keep(ctx context.Context, name string) error {
 // judge finds out whether the storage is the reason of an error: certmagic's
 // errors no longer say.
 func (m *Manager) judge(name string, err error) error {
-	var f *fault
-	if err == nil || errors.As(err, &f) {
+	if err == nil || faultOf(err) != nil {
 		return plain(err)
 	}
 	if broken := tryFile(m.directory); broken != nil {

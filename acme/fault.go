@@ -11,7 +11,7 @@ import (
 // wrong, and the remedy.
 type fault struct {
 	text, hint string
-	cause      error // what is known beyond the sentence, may be nil
+	cause      error // for callers that branch; its words are in text
 	// wait is how long who refused asks to be left alone, 0 if that was not said.
 	wait time.Duration
 	// spent tells that an order was opened: the next attempt must be later, for
@@ -25,28 +25,39 @@ func newFault(hint, format string, arguments ...any) *fault {
 
 // because adds the cause, which becomes part of the sentence.
 func (f *fault) because(cause error) *fault {
-	f.cause = cause
+	if cause != nil {
+		f.text += ": " + redact(cause.Error())
+		f.cause = cause
+	}
 	return f
 }
 
 func (f *fault) Error() string {
-	text := f.text
-	if f.cause != nil {
-		text += ": " + redact(f.cause.Error())
-	}
 	if f.hint != "" {
-		text += " (hint: " + f.hint + ")"
+		return f.text + " (hint: " + f.hint + ")"
 	}
-	return text
+	return f.text
 }
 
 func (f *fault) Unwrap() error { return f.cause }
 
+// faultOf finds the fault in an error, whatever was wrapped around it, or nil.
+func faultOf(err error) *fault {
+	var f *fault
+	if errors.As(err, &f) {
+		return f
+	}
+	var refused *ovhError
+	if errors.As(err, &refused) {
+		return explain(refused)
+	}
+	return nil
+}
+
 // plain leaves out what certmagic wrapped around a fault on its way, and what
 // must not be shown.
 func plain(err error) error {
-	var f *fault
-	if errors.As(err, &f) {
+	if f := faultOf(err); f != nil {
 		return f
 	}
 	if err == nil || redact(err.Error()) == err.Error() {

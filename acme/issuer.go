@@ -70,8 +70,7 @@ func (i *issuer) Issue(ctx context.Context, request *x509.CertificateRequest) (*
 	if err == nil {
 		return certificate, nil
 	}
-	var f *fault
-	if errors.As(err, &f) {
+	if f := faultOf(err); f != nil {
 		f.wait = max(f.wait, time.Duration(noted.longest.Load()))
 		return nil, f
 	}
@@ -89,13 +88,13 @@ func requestName(request *x509.CertificateRequest) (string, error) {
 }
 
 func (i *issuer) issue(ctx context.Context, s *settings, e *entry, name string, request *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
-	client := i.client(s)
-	check := preflight{issuer: i, settings: s, entry: e, client: client, name: name, say: i.manager.progress(name)}
+	check := preflight{issuer: i, settings: s, entry: e, name: name, say: i.manager.progress(name)}
 	at, err := check.run(ctx)
 	if err != nil {
 		return nil, err
 	}
 	check.say("ordering the certificate")
+	client := i.client(s)
 	client.ChallengeSolvers = i.solvers(e, name, at)
 	account, err := i.account(ctx, client, s.email)
 	if err != nil {
@@ -176,8 +175,8 @@ func isProblem(err error, kind string) bool {
 
 // failed is the error of an order. It has been counted, whatever it was.
 func (i *issuer) failed(err error) error {
-	var f *fault
-	if !errors.As(err, &f) {
+	f := faultOf(err)
+	if f == nil {
 		f = i.explain("ordering the certificate", err)
 	}
 	f.spent = true

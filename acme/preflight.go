@@ -2,11 +2,15 @@ package acme
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/mholt/acmez/v3"
 	"github.com/mholt/acmez/v3/acme"
 	"github.com/miekg/dns"
 )
@@ -18,7 +22,6 @@ type preflight struct {
 	issuer   *issuer
 	settings *settings
 	entry    *entry
-	client   *acmez.Client
 	name     string
 	say      func(string)
 }
@@ -27,6 +30,8 @@ const (
 	// diskSpace is the least that must be free, in bytes: a certificate that
 	// cannot be stored is lost, and counted nevertheless.
 	diskSpace = 1 << 20
+	// directoryMax bounds what is read of a directory, in bytes.
+	directoryMax = 1 << 20
 	// skewWarning is from when on the clock is spoken of, skewFailure when
 	// nothing can be expected to work any more.
 	skewWarning = 10 * time.Second
@@ -78,7 +83,7 @@ func (p preflight) checkStorage() error {
 
 // identities are what the authority calls itself in CAA records.
 func (p preflight) identities(ctx context.Context) ([]string, error) {
-	directory, err := p.client.GetDirectory(ctx)
+	directory, err := p.readDirectory(ctx)
 	if err != nil {
 		return nil, p.issuer.unreachable(err)
 	}
@@ -93,6 +98,28 @@ func (p preflight) identities(ctx context.Context) ([]string, error) {
 		identities[i] = canonical(identity)
 	}
 	return identities, nil
+}
+
+// readDirectory asks the authority for its directory (RFC 8555, section 7.1.1),
+// really: acmez remembers it, and an authority that is gone is to be noticed now.
+func (p preflight) readDirectory(ctx context.Context) (directory acme.Directory, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.issuer.directory, http.NoBody)
+	if err != nil {
+		return directory, err
+	}
+	response, err := p.settings.client.Do(request)
+	if err != nil {
+		return directory, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return directory, fmt.Errorf("it answers %d", response.StatusCode)
+	}
+	err = json.NewDecoder(io.LimitReader(response.Body, directoryMax)).Decode(&directory)
+	if err == nil && directory.NewOrder == "" {
+		err = errors.New("what it answers is not an ACME directory")
+	}
+	return directory, err
 }
 
 // checkAddress is for http-01: the authority must find an address.

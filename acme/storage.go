@@ -65,11 +65,9 @@ func tryFile(directory string) error {
 // storageProblem names the configuration key, the directory and, where one is
 // known, the remedy.
 func storageProblem(directory string, err error) error {
-	hint := ""
-	if remedy := remedy(directory, err); remedy != "" {
-		hint = " (hint: " + remedy + ")"
-	}
-	return fmt.Errorf("certificates.storage.directory: using %s: %w%s", directory, err, hint)
+	f := newFault(remedy(directory, err), "certificates.storage.directory: using %s: %v", directory, err)
+	f.cause = err
+	return f
 }
 
 func remedy(directory string, err error) string {

@@ -2,6 +2,7 @@ package acme
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,6 +16,10 @@ import (
 
 // TestMain plays a whole process with another user's rights when it is asked to.
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
+		flag.Set("test.parallel", "16") // tests mostly wait
+	}
 	// Pebble neither sleeps at random, nor trusts what it has validated before, nor
 	// rejects good nonces.
 	os.Setenv("PEBBLE_VA_NOSLEEP", "1")
