@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"vestibule/acme"
@@ -16,14 +17,23 @@ func certificates(c *call) int {
 	fs := c.flags()
 	path := fs.String("config", defaultConfig, "the configuration file")
 	asJSON := fs.Bool("json", false, "print JSON (list)")
-	args, status, done := c.parse(fs, 1, 1)
+	args, status, done := c.parse(fs, 1, 2)
 	if done {
 		return status
 	}
-	if args[0] == "list" {
+	switch what := args[0]; {
+	case what == "list" && len(args) == 1:
 		return c.listCertificates(*path, *asJSON)
+	case *asJSON:
+	case what == "obtain" && len(args) == 1:
+		return c.obtainCertificates(*path)
+	case what == "renew" && len(args) == 2:
+		return c.renewCertificate(*path, args[1])
+	case what == "export" && len(args) == 2:
+		return c.exportCertificates(*path, args[1])
 	}
-	fmt.Fprintf(c.stderr, "vestibule certificates: there is no %q (hint: vestibule certificates %s)\n", args[0], c.command.arguments)
+	fmt.Fprintf(c.stderr, "vestibule certificates: %q makes no sense here (hint: vestibule certificates %s)\n",
+		strings.Join(args, " "), c.command.arguments)
 	return exitUsage
 }
 
@@ -65,6 +75,9 @@ func certificateText(c acme.Certificate) string {
 	text := string(c.State)
 	if c.State == acme.Valid {
 		text = fmt.Sprintf("%s, until %s", c.Issuer, c.NotAfter.Local().Format(time.DateTime))
+	}
+	if c.Progress != "" {
+		text += ", " + c.Progress
 	}
 	if c.Error != "" {
 		text += ": " + c.Error // also of a renewal that failed while the old one is valid

@@ -48,6 +48,12 @@ func listenControl(path string, s *service) (*control, error) {
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.reload()) })
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.status()) })
 	mux.HandleFunc("GET /certificates", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.certs.Certificates()) })
+	mux.HandleFunc("POST /certificates/obtain", func(w http.ResponseWriter, r *http.Request) {
+		serveSteps(w, r, obtaining(s.certs, managed(s.proxy.Config())))
+	})
+	mux.HandleFunc("POST /certificates/renew", func(w http.ResponseWriter, r *http.Request) {
+		serveSteps(w, r, renewing(s.certs, r.URL.Query().Get("name")))
+	})
 	return &control{path: path, listener: l, server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}, nil
 }
 
@@ -76,32 +82,44 @@ func writeJSON(w http.ResponseWriter, v any) {
 
 // ask sends a request over the control socket and decodes the answer into out.
 func ask(path, method, what string, out any) error {
-	client := http.Client{Timeout: time.Minute, Transport: &http.Transport{
+	answer, err := open(context.Background(), path, method, what, time.Minute)
+	if err != nil {
+		return err
+	}
+	defer answer.Close()
+	body, err := io.ReadAll(io.LimitReader(answer, 16<<20))
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(body, out)
+}
+
+// open sends a request over the control socket and gives the body of the answer.
+// A timeout of 0 is none.
+func open(ctx context.Context, path, method, what string, timeout time.Duration) (io.ReadCloser, error) {
+	client := http.Client{Timeout: timeout, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, "unix", path)
 		},
+		DisableKeepAlives: true,
 	}}
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequest(method, "http://control/"+what, http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, method, "http://control/"+what, http.NoBody)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resp, err := client.Do(req)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: nobody answers on %s", errNotRunning, path)
+		return nil, fmt.Errorf("%w: nobody answers on %s", errNotRunning, path)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("opening %s: permission denied (hint: run this as the user vestibule runs as, or as root)", path)
+		return nil, fmt.Errorf("opening %s: permission denied (hint: run this as the user vestibule runs as, or as root)", path)
 	case err != nil:
-		return err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
-	if err != nil {
-		return err
+		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("the running vestibule answered %s: %s", resp.Status, bytes.TrimSpace(body))
+		defer resp.Body.Close()
+		body, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
+		return nil, errors.Join(fmt.Errorf("the running vestibule answered %s: %s", resp.Status, bytes.TrimSpace(body)), err)
 	}
-	return json.Unmarshal(body, out)
+	return resp.Body, nil
 }

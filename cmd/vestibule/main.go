@@ -36,7 +36,8 @@ var commands = []command{
 	{"explain", "METHOD URL [--config FILE] [-H 'Name: value'] [--from IP] [--entrypoint NAME] [--json] | --batch", "say who answers a request, and why", explain},
 	{"reload", "[--config FILE]", "make the running server read its configuration again", reload},
 	{"status", "[--config FILE] [--json]", "show how the running server is", status},
-	{"certificates", "list [--json] [--config FILE]", "show the certificates that are served, and until when", certificates},
+	{"certificates", "list [--json] | obtain | renew NAME | export DIR, [--config FILE]",
+		"show the certificates that are served; get what is missing; renew one now; write PEM files", certificates},
 	{"healthcheck", "[--config FILE] [--ready]", "exit 0 when the running server is alive (or ready)", healthcheck},
 	{"version", "", "print the version", version},
 }
