@@ -82,6 +82,7 @@ func restartNeeded(old, now *configs.Config) []string {
 		"control":                        old.Control != now.Control,
 		"certificates.storage.directory": old.Certificates.Storage != now.Certificates.Storage,
 		"certificates.issuer":            old.Certificates.Issuer != now.Certificates.Issuer,
+		"certificates.acme.directory":    directoryURL(old) != directoryURL(now),
 		"timeouts.head":                  old.Timeouts.Head != now.Timeouts.Head,
 		"timeouts.idle":                  old.Timeouts.Idle != now.Timeouts.Idle,
 		"limits.head":                    old.Limits.Head != now.Limits.Head,
@@ -134,4 +135,12 @@ func poolsOf(cfg *configs.Config) map[string]string {
 		pools[p.Name] = text
 	}
 	return pools
+}
+
+// directoryURL is the authority's, "" without one. It depends on staging too.
+func directoryURL(cfg *configs.Config) string {
+	if a := cfg.Certificates.ACME; a != nil && cfg.Certificates.Issuer == "acme" {
+		return a.DirectoryURL()
+	}
+	return ""
 }

@@ -165,6 +165,10 @@ func TestAdminPages(t *testing.T) {
 		`vestibule_request_duration_seconds_count{class="main",entrypoint="https",site="example.com"} 1`,
 		`vestibule_upstream_up{class="main",site="example.com",upstream="`,
 		`vestibule_certificate_not_after_seconds{name="matrix.example.com"} `,
+		`vestibule_certificate_next_attempt_seconds{name="matrix.example.com"} `,
+		`vestibule_certificate_obtained_total{name="matrix.example.com"} 1`,
+		`vestibule_certificate_renewed_total{name="matrix.example.com"} 0`,
+		`vestibule_certificate_failures_total{name="matrix.example.com"} 0`,
 		`vestibule_config_last_reload_successful 1`,
 	} {
 		if !strings.Contains(metrics, "\n"+line) {
