@@ -19,8 +19,8 @@ var (
 	ownerPattern = regexp.MustCompile(`^([0-9]+|[a-z_][a-z0-9_-]*):([0-9]+|[a-z_][a-z0-9_-]*)$`)
 )
 
-// FileMode is the mode of the files.
-func (e *Export) FileMode() fs.FileMode {
+// fileMode is the mode of the files, as a number.
+func (e *Export) fileMode() fs.FileMode {
 	mode, err := strconv.ParseUint(e.Mode, 8, 32)
 	if err != nil {
 		mode = 0o640
@@ -46,7 +46,7 @@ func (e *Export) check(at spot) {
 		}
 		return "", ""
 	})
-	if e.FileMode()&0o007 != 0 {
+	if e.fileMode()&0o007 != 0 {
 		at.key("mode").warn("private keys of this mode are open to every user of the machine", `write "0640" and an owner`)
 	}
 	at.key("owner").valid(e.Owner, func(owner string) (message, hint string) {
