@@ -90,16 +90,29 @@ func (c *call) doAlone(ctx context.Context, cfg *configs.Config, certs *acme.Man
 }
 
 // withCertificates does something with the configuration's certificates, without
-// a server. Warnings are printed.
+// a server.
 func (c *call) withCertificates(cfg *configs.Config, do func(*acme.Manager) error) error {
-	log := slog.New(slog.NewTextHandler(c.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	certs, err := acme.New(cfg, log)
+	certs, err := acme.New(cfg, slog.New(warnings{slog.NewTextHandler(c.stderr, nil)}))
 	if err != nil {
 		return err
 	}
 	defer certs.Close()
 	return do(certs)
 }
+
+// warnings hands on nothing but warnings: errors are returned, and printed then.
+type warnings struct{ slog.Handler }
+
+// Enabled implements slog.Handler.
+func (w warnings) Enabled(_ context.Context, level slog.Level) bool { return level == slog.LevelWarn }
+
+// WithAttrs implements slog.Handler.
+func (w warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return warnings{w.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (w warnings) WithGroup(name string) slog.Handler { return warnings{w.Handler.WithGroup(name)} }
 
 // mayWrite keeps root from leaving files in the storage that the user the server
 // runs as could not read.
