@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -45,9 +46,24 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// coming says whether more of the body is to come than has been received.
-func (b *responseBody) coming() bool {
-	return b.c.r.Buffered() == 0 && (b.resp.length < 0 || b.left > 0)
+// waits says whether the next Read would wait for the upstream, so that what was
+// read so far has to go out first.
+func (b *responseBody) waits() bool {
+	ahead, _ := b.c.r.Peek(b.c.r.Buffered())
+	switch {
+	case b.complete || b.resp.length >= 0 && b.left == 0:
+		return false
+	case !b.resp.chunked || b.left > 0:
+		return len(ahead) == 0
+	}
+	if b.inChunk && len(ahead) >= 2 {
+		ahead = ahead[2:] // the CRLF after the data before
+	}
+	if len(ahead) > 0 && ahead[0] == '0' { // the last chunk: up to the end of the trailer
+		return !bytes.Contains(ahead, []byte("\r\n\r\n"))
+	}
+	end := bytes.IndexByte(ahead, '\n')
+	return end < 0 || end+1 == len(ahead) // no size yet, or nothing behind it
 }
 
 func (b *responseBody) readCounted(p []byte) (int, error) {

@@ -26,7 +26,9 @@ var errResponse = errors.New("malformed response")
 type conn struct {
 	net.Conn
 	up        *Upstream
-	raw       syscall.RawConn // the socket; nil when there is none
+	raw       syscall.RawConn       // the socket; nil when there is none
+	probe     func(fd uintptr) bool // look, made once
+	silent    bool                  // what look saw
 	r         *bufio.Reader
 	reused    bool // it has carried an exchange before
 	sent      bool // a byte of the current request has been written
@@ -37,7 +39,7 @@ type conn struct {
 
 func newConn(u *Upstream, nc net.Conn) *conn {
 	c := &conn{Conn: nc, up: u}
-	c.r = bufio.NewReaderSize(c, 4096)
+	c.r, c.probe = bufio.NewReaderSize(c, 4096), c.look
 	if tc, ok := nc.(*tls.Conn); ok {
 		nc = tc.NetConn()
 	}
@@ -70,14 +72,16 @@ func (c *conn) quiet() bool {
 	if c.r.Buffered() > 0 || c.raw == nil {
 		return false
 	}
-	quiet := false
-	err := c.raw.Read(func(fd uintptr) bool {
-		var b [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		quiet = errors.Is(err, syscall.EAGAIN)
-		return true
-	})
-	return err == nil && quiet && !c.decrypted()
+	err := c.raw.Read(c.probe)
+	return err == nil && c.silent && !c.decrypted()
+}
+
+// look notes whether nothing can be read from the socket.
+func (c *conn) look(fd uintptr) bool {
+	var b [1]byte
+	_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	c.silent = errors.Is(err, syscall.EAGAIN)
+	return true // done, whatever there is
 }
 
 // decrypted says whether a TLS connection holds bytes that it has read from the
@@ -124,21 +128,32 @@ func (c *conn) readResponse(method string, resp *response) error {
 	return resp.frame(method, minor)
 }
 
-// readHead returns a head up to its blank line, which is left out.
+// readHead returns a head up to its blank line, which is left out. Mostly the
+// whole head lies in the buffer, so that one string holds it.
 func (c *conn) readHead() (string, error) {
+	if _, err := c.r.Peek(1); err != nil {
+		return "", err
+	}
+	ahead, _ := c.r.Peek(c.r.Buffered())
+	i := bytes.Index(ahead, []byte("\r\n\r\n"))
+	if i < 0 {
+		return c.gatherHead()
+	}
+	text := string(ahead[:i+2])
+	_, err := c.r.Discard(i + 4)
+	return text, err
+}
+
+// gatherHead is readHead for a head that comes in several pieces.
+func (c *conn) gatherHead() (string, error) {
 	var head []byte
 	for {
 		line, err := c.r.ReadSlice('\n')
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			if errors.Is(err, io.EOF) && len(head)+len(line) > 0 {
-				err = io.ErrUnexpectedEOF
-			}
-			return "", err
+		if errors.Is(err, io.EOF) {
+			return "", io.ErrUnexpectedEOF
 		}
-		if len(head) == 0 && err == nil && len(line) > 2 {
-			if whole := c.wholeHead(line); whole != "" {
-				return whole, nil
-			}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return "", err
 		}
 		if len(head) > 0 && head[len(head)-1] == '\n' && string(line) == "\r\n" {
 			return string(head), nil
@@ -147,20 +162,6 @@ func (c *conn) readHead() (string, error) {
 			return "", fmt.Errorf("%w: head over %d bytes", errResponse, maxResponseHead)
 		}
 	}
-}
-
-// wholeHead is the common case of readHead: the whole head lies in the buffer
-// behind its first line, so one string holds it and nothing is gathered.
-func (c *conn) wholeHead(first []byte) string {
-	ahead, _ := c.r.Peek(c.r.Buffered())
-	i := bytes.Index(ahead, []byte("\r\n\r\n"))
-	if i < 0 || bytes.HasPrefix(ahead, []byte("\r\n")) {
-		return ""
-	}
-	// first and ahead are neighbours in the reader's buffer.
-	text := string(first) + string(ahead[:i+2])
-	c.r.Discard(i + 4)
-	return text
 }
 
 func parseStatusLine(line string) (minor, status int, err error) {

@@ -157,6 +157,59 @@ func TestStreaming(t *testing.T) {
 	}
 }
 
+// TestStreamedChunks: a chunk goes out when it is whole, wherever the pieces end
+// in which it comes.
+func TestStreamedChunks(t *testing.T) {
+	main, next := newBackend(t, "main"), make(chan string)
+	main.answers(func(w net.Conn, _ *bufio.Reader, _ seen) bool {
+		for text := range next {
+			if text == "" {
+				return true
+			}
+			io.WriteString(w, text)
+		}
+		return false
+	})
+	f := newFront(t, oneSite(main, ""))
+	c := f.client(f.https, false)
+	for _, pieces := range [][]string{ // the first goes with the head; each holds the next letter
+		{"", "1\r\na\r\n", "1\r\nb\r\n", "0\r\n\r\n"},
+		{"1\r\na", "\r\n1\r\nb", "\r\n0\r\n\r\n"},
+		{"1\r\na\r", "\n1\r\nb\r\n0", "\r\n\r\n"},
+		{"1\r\na\r\n1", "\r\nb\r\n0\r\n", "\r\n"},
+		{"1\r\na\r\n1\r\n", "b\r\n0\r\n\r", "\n"},
+		{"1\r\na\r\n1\r\nb\r\n0\r\n\r\n"},
+	} {
+		go func() { next <- "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + pieces[0] }()
+		resp, err := c.Get("https://matrix.example.com/_matrix/client/v3/events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		for i, piece := range pieces {
+			if i > 0 {
+				next <- piece
+			}
+			for want := got + strings.Map(func(r rune) rune {
+				if r != 'a' && r != 'b' {
+					r = -1
+				}
+				return r
+			}, piece); got != want; {
+				buf := make([]byte, 2)
+				n, err := resp.Body.Read(buf)
+				if got += string(buf[:n]); err != nil && got != want {
+					t.Fatalf("%q: %q, then %v", pieces, got, err)
+				}
+			}
+		}
+		if rest, err := io.ReadAll(resp.Body); len(rest) != 0 || err != nil || got != "ab" {
+			t.Errorf("%q: %q, then %q %v", pieces, got, rest, err)
+		}
+		next <- ""
+	}
+}
+
 // TestEarlyAnswer: a back end that refuses a body early is heard, and an upload
 // nobody wants does not hold anything up.
 func TestEarlyAnswer(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -19,24 +20,39 @@ type standard struct {
 	entrypoint *Entrypoint
 }
 
+// carried is what one request needs of the front end. It is used again, as most
+// requests come and go faster than the memory is collected.
+type carried struct {
+	req    Request
+	resp   responder
+	header Header
+}
+
+var carriers = sync.Pool{New: func() any { return new(carried) }}
+
 // ServeHTTP implements http.Handler.
 func (s *standard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	rc := http.NewResponseController(w)
-	req := Request{
+	c := carriers.Get().(*carried)
+	c.header = fields(c.header[:0], r.Header)
+	c.req = Request{
 		Context: r.Context(), Entrypoint: s.entrypoint, Proto: r.Proto, Method: r.Method,
-		Target: r.RequestURI, Host: r.Host, Header: fields(r.Header),
+		Target: r.RequestURI, Host: r.Host, Header: c.header,
 		Length: r.ContentLength, Secure: r.TLS != nil, Peer: peer(r.RemoteAddr),
 	}
-	resp := responder{w: w, rc: rc, r: r}
+	c.resp = responder{w: w, r: r}
 	if r.Body != nil && r.Body != http.NoBody {
-		resp.receive(&req)
+		c.resp.receive(&c.req)
 	}
-	s.proxy.Serve(&req, &resp)
-	if resp.aborted {
+	s.proxy.Serve(&c.req, &c.resp)
+	aborted, unread := c.resp.aborted, c.resp.unread()
+	c.req, c.resp = Request{}, responder{}
+	clear(c.header)
+	carriers.Put(c)
+	if aborted {
 		panic(http.ErrAbortHandler)
 	}
-	if resp.unread() {
-		_ = rc.SetReadDeadline(time.Now().Add(lingerBody))
+	if unread {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerBody))
 	}
 }
 
@@ -61,13 +77,8 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// fields lists a map of fields; net/http has lost their order.
-func fields(m http.Header) Header {
-	n := 0
-	for _, values := range m {
-		n += len(values)
-	}
-	h := make(Header, 0, n)
+// fields appends a map of fields to h; net/http has lost their order.
+func fields(h Header, m http.Header) Header {
 	for name, values := range m {
 		for _, v := range values {
 			h = append(h, Field{name, v})
@@ -87,7 +98,6 @@ func peer(addr string) netip.AddrPort {
 // responder is a Responder on a http.ResponseWriter.
 type responder struct {
 	w       http.ResponseWriter
-	rc      *http.ResponseController
 	r       *http.Request
 	body    *requestBody // nil when there is none, or on HTTP/2
 	aborted bool
@@ -96,16 +106,18 @@ type responder struct {
 // receive gives req the body. On HTTP/1.1 both directions run at once, or an
 // early answer would wait for the body; on HTTP/2 that is so anyway.
 func (r *responder) receive(req *Request) {
-	req.Trailer = func() Header { return fields(r.r.Trailer) }
-	if r.r.ProtoMajor != 1 {
-		req.Body = r.r.Body
-		req.StopBody = func() { _ = r.r.Body.Close() }
+	from := r.r
+	req.Trailer = func() Header { return fields(nil, from.Trailer) }
+	if from.ProtoMajor != 1 {
+		req.Body = from.Body
+		req.StopBody = func() { _ = from.Body.Close() }
 		return
 	}
-	r.body = &requestBody{ReadCloser: r.r.Body}
+	r.body = &requestBody{ReadCloser: from.Body}
 	req.Body = r.body
-	_ = r.rc.EnableFullDuplex()
-	req.StopBody = func() { _ = r.rc.SetReadDeadline(time.Unix(1, 0)) }
+	rc := http.NewResponseController(r.w)
+	_ = rc.EnableFullDuplex()
+	req.StopBody = func() { _ = rc.SetReadDeadline(time.Unix(1, 0)) }
 }
 
 // unread says whether a part of the body may still be on the connection.
@@ -142,9 +154,15 @@ func (r *responder) Head(status int, h Header, length int64) {
 
 func (r *responder) set(h Header) {
 	m := r.w.Header()
-	for _, f := range h {
+	values := make([]string, len(h)) // one piece of memory for them all
+	for i, f := range h {
 		name := http.CanonicalHeaderKey(f.Name)
-		m[name] = append(m[name], f.Value)
+		if had := m[name]; had != nil {
+			m[name] = append(had, f.Value)
+			continue
+		}
+		values[i] = f.Value
+		m[name] = values[i : i+1 : i+1]
 	}
 }
 
@@ -152,7 +170,7 @@ func (r *responder) set(h Header) {
 func (r *responder) Write(p []byte) (int, error) { return r.w.Write(p) }
 
 // Flush implements Responder.
-func (r *responder) Flush() error { return r.rc.Flush() }
+func (r *responder) Flush() error { return http.NewResponseController(r.w).Flush() }
 
 // Trailer implements Responder.
 func (r *responder) Trailer(h Header) {
@@ -168,7 +186,7 @@ func (r *responder) Abort() { r.aborted = true }
 
 // Switch implements Responder.
 func (r *responder) Switch(h Header) (Tunnel, error) {
-	nc, buf, err := r.rc.Hijack()
+	nc, buf, err := http.NewResponseController(r.w).Hijack()
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,8 @@ func (x *exchange) relay(c *conn, resp *response, p *pool) bool {
 	if resp.chunked {
 		length = -1
 	}
-	body := &responseBody{c: c, resp: resp, left: max(resp.length, 0)}
+	body := &x.body
+	*body = responseBody{c: c, resp: resp, left: max(resp.length, 0)}
 	if resp.bodyless(x.req.Method) {
 		x.w.Head(resp.status, x.responseHeader(resp, p), length)
 		return resp.reuse && c.r.Buffered() == 0
@@ -38,7 +39,7 @@ func (x *exchange) copyBody(body *responseBody, first []byte) bool {
 	if len(first) > 0 && !x.write(first) {
 		return false
 	}
-	if body.coming() && x.w.Flush() != nil {
+	if body.waits() && !x.flush() {
 		return false // the head does not wait for a body that is still to come
 	}
 	for {
@@ -58,7 +59,7 @@ func (x *exchange) copyBody(body *responseBody, first []byte) bool {
 			x.w.Abort()
 			return false
 		}
-		if more := body.resp.length < 0 || body.left > 0; more && n < len(*buf) && x.w.Flush() != nil {
+		if body.waits() && !x.flush() {
 			return false
 		}
 	}
@@ -71,25 +72,28 @@ func (x *exchange) endResponse(body *responseBody) {
 			trailer = append(trailer, f)
 		}
 	}
-	if len(trailer) == 0 {
-		return
+	if len(trailer) > 0 && x.flush() { // or a short body gets a length, and no trailer
+		x.w.Trailer(trailer)
 	}
-	if x.record.Sent == 0 && x.w.Flush() != nil { // or the empty body gets a length, and no trailer
-		return
-	}
-	x.w.Trailer(trailer)
 }
 
 // write sends a part of the body to the client.
 func (x *exchange) write(p []byte) bool {
 	n, err := x.w.Write(p)
 	x.record.Sent += int64(n)
+	return x.reached(err)
+}
+
+// flush sends what was written so far.
+func (x *exchange) flush() bool { return x.reached(x.w.Flush()) }
+
+// reached says whether what was sent got to the client.
+func (x *exchange) reached(err error) bool {
 	if err != nil {
 		x.record.Error = "the client left: " + clientError(err)
 		x.w.Abort()
-		return false
 	}
-	return true
+	return err == nil
 }
 
 // misroutedMark is what Synapse's processes answer to a path that they do not

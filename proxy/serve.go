@@ -19,6 +19,7 @@ type exchange struct {
 	match    routing.Request
 	decision routing.Decision
 	response response
+	body     responseBody
 	record   Access
 	proof    string // for an authority, on the http entrypoint
 	streamed bool   // a part of the body has been read that cannot be read again
@@ -75,6 +76,7 @@ func (x *exchange) end() {
 	x.proxy, x.state, x.req, x.w = nil, nil, nil, nil
 	clear(x.auth[:])
 	clear(x.response.header)
+	x.body = responseBody{}
 	x.match = routing.Request{}
 }
 
