@@ -20,8 +20,9 @@ import (
 // connection that is being closed.
 const idleUpstream = 30 * time.Second
 
-// maxIdle bounds the unused connections kept per upstream.
-const maxIdle = 128
+// maxIdle bounds the unused connections kept per upstream: about as many as a
+// burst of requests uses at once, or each burst would dial most of them anew.
+const maxIdle = 512
 
 // cooldown is how long an upstream to which no connection could be made is
 // passed over while its pool has another: at least this, and twice as long as
