@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"vestibule/configs"
 )
@@ -284,9 +285,10 @@ func (t target) finish(directory string) error {
 }
 
 // overwrite gives a file its content, mode and owner, and keeps its inode. The old
-// end is cut off last, so that a reader in between finds no empty file.
+// end is cut off last, so that a reader in between finds no empty file. Links are
+// not followed: the directory may be somebody else's.
 func (t target) overwrite(name string, content []byte) error {
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, t.mode)
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|syscall.O_NOFOLLOW, t.mode)
 	if err != nil {
 		return err
 	}

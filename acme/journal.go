@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"regexp"
 	"strings"
 	"time"
 
@@ -25,6 +26,8 @@ type journal struct {
 }
 
 const journalPrefix = "dns01-journal"
+
+var entryKey = regexp.MustCompile(`^` + journalPrefix + `/[0-9a-f]{32}$`)
 
 // The deletion of a record goes on when what it was made for has been given up,
 // for a shorter time if that is because the process ends.
@@ -65,6 +68,9 @@ func (j journal) entries(ctx context.Context, name string) ([]*record, error) {
 	}
 	var records []*record
 	for _, key := range keys {
+		if !entryKey.MatchString(key) {
+			continue // a file that is being written
+		}
 		entry, err := j.storage.Load(ctx, key)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

@@ -26,6 +26,7 @@ package acme
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -254,7 +255,9 @@ func (m *Manager) onEvent(ctx context.Context, event string, data map[string]any
 		m.ledger.obtained(name, renewal)
 		m.log.InfoContext(ctx, "certificate obtained", "name", name, "issuer", data["issuer"], "renewal", renewal)
 	case "cert_failed":
-		m.ledger.failed(name)
+		if err, _ := data["error"].(error); !errors.Is(err, errLeft) {
+			m.ledger.failed(name)
+		}
 	}
 	return nil
 }

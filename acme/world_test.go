@@ -97,12 +97,14 @@ func (w *world) config(t *testing.T) *configs.Config {
 func (w *world) entry() *configs.DNS01 { return w.cfg.Certificates.ACME.Challenges[0].DNS01 }
 
 // pace hurries through everything but what Pebble takes.
-func (w *world) pace() pace {
+func (w *world) pace() pace { return w.paceOn(w.ovh.DNSPort()) }
+
+func (*world) paceOn(dnsPort string) pace {
 	p := brisk
 	p.retry, p.retryMax = 50*time.Millisecond, 400*time.Millisecond
 	p.spent, p.spentMax = 200*time.Millisecond, time.Second
 	p.ovh = ovhPace{call: time.Second, patience: 6 * time.Second, retry: 20 * time.Millisecond, gather: 50 * time.Millisecond, memory: 100 * time.Millisecond}
-	p.dnsTimeout, p.dnsPort = 300*time.Millisecond, w.ovh.DNSPort()
+	p.dnsTimeout, p.dnsPort = 300*time.Millisecond, dnsPort
 	p.lookFirst, p.lookMax = 50*time.Millisecond, 200*time.Millisecond
 	p.sweep, p.sweepAgain = time.Hour, 12*time.Second
 	return p

@@ -1,0 +1,151 @@
+package acme
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Certificates of twenty seconds come and go for a minute under load, while OVH has
+// its moods: no handshake fails, and none is given an expired certificate.
+func TestRenewalUnderLoad(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
+	const life = 20 * time.Second
+	w := newWorld(t, worldOptions{pebble: pebbleOptions{life: uint64(life / time.Second)}})
+	p := w.pace()
+	p.check = life / 25
+	m := w.startWith(t, p)
+	names := []string{"example.org", host, "*.example.org"}
+	obtained(t, m, names...)
+	server := serve(t, m.GetCertificate)
+	root := w.ca.root(t)
+
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var seen sync.Map
+	var handshakes atomic.Int64
+	var clients sync.WaitGroup
+	for _, name := range []string{"example.org", host, "element.example.org"} {
+		clients.Go(func() {
+			for ctx.Err() == nil {
+				leaf, err := server.shake(root, name, name)
+				if err != nil {
+					t.Errorf("%s after %d handshakes: %v", name, handshakes.Load(), err)
+					cancel()
+					return
+				}
+				handshakes.Add(1)
+				seen.Store(name+leaf.SerialNumber.String(), true)
+				time.Sleep(20 * time.Millisecond)
+			}
+		})
+	}
+	clients.Wait()
+	certificates := 0
+	seen.Range(func(any, any) bool { certificates++; return true })
+	if certificates < 9 || handshakes.Load() < 1000 {
+		t.Errorf("%d certificates in %d handshakes", certificates, handshakes.Load())
+	}
+	if n := w.ca.ordered(); n > 3*certificates {
+		t.Errorf("%d orders for %d certificates", n, certificates)
+	}
+	for _, s := range m.Stats() {
+		if s.Obtained != 1 || s.Renewed < 2 || s.Failed != 0 {
+			t.Errorf("%+v", s)
+		}
+	}
+	m.Manage(t.Context(), nil)
+	w.clean(t, "example.org")
+}
+
+// Renew replaces a certificate that is still good, at once.
+func TestRenewNow(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{})
+	m := w.start(t)
+	obtained(t, m, host)
+	first := find(m, host).Serial
+	if err := m.Renew(t.Context(), "Matrix.example.org"); err != nil {
+		t.Fatal(err)
+	}
+	c := find(m, host)
+	if c.Serial == first || c.State != Valid || w.ca.ordered() != 2 {
+		t.Errorf("%+v", c)
+	}
+	if n := len(m.cache.AllMatchingCertificates(host)); n != 1 {
+		t.Errorf("%d certificates are held", n)
+	}
+	if err := m.Renew(t.Context(), "other.example.org"); err == nil || err.Error() !=
+		"no certificate for other.example.org is obtained here (hint: `vestibule certificates list` shows the names)" {
+		t.Errorf("%v", err)
+	}
+	w.ovh.AddApplication(appKey, "another")
+	time.Sleep(w.pace().ovh.memory)
+	if err := m.Renew(t.Context(), host); err == nil || find(m, host).State != Valid {
+		t.Errorf("%v", err)
+	}
+}
+
+// Obtain works ahead of time, tells its steps, and a later start orders nothing.
+func TestObtainAhead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{})
+	m := w.start(t)
+	var steps []string
+	err := m.Obtain(t.Context(), []string{host, "auth.example.net"}, func(line string) { steps = append(steps, line) })
+	want := "auth.example.net: no zone of this OVH account holds _acme-challenge.auth.example.net; it has example.org"
+	if err == nil || len(err.Error()) < len(want) || err.Error()[:len(want)] != want {
+		t.Errorf("%v", err)
+	}
+	if len(steps) < 4 {
+		t.Errorf("%q", steps)
+	}
+	m.Close()
+	orders := w.ca.ordered()
+	again := w.start(t)
+	obtained(t, again, host)
+	if orders != 1 || w.ca.ordered() != 1 {
+		t.Errorf("%d orders, then %d", orders, w.ca.ordered())
+	}
+}
+
+// A reload that corrects the settings takes effect at once, and keeps the cache.
+func TestUpdateACME(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{})
+	good := *w.entry().OVH
+	w.entry().OVH.ApplicationSecretFile = secretFile(t, "wrong")
+	p := w.pace()
+	p.retry, p.retryMax = time.Hour, time.Hour
+	m := w.startWith(t, p)
+	m.Manage(t.Context(), []string{host})
+	reads(t, m, host, "the application secret is wrong")
+
+	corrected := *w.cfg
+	acme := *corrected.Certificates.ACME
+	corrected.Certificates.ACME = &acme
+	acme.Challenges = append(acme.Challenges[:0:0], acme.Challenges...)
+	entry := *acme.Challenges[0].DNS01
+	entry.OVH = &good
+	acme.Challenges[0].DNS01 = &entry
+	if err := m.Update(&corrected); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it recovers", func() bool { return find(m, host).State == Valid })
+	account := m.settings().entries[0].dns.account
+	if err := m.Update(&corrected); err != nil {
+		t.Fatal(err)
+	}
+	if m.settings().entries[0].dns.account != account {
+		t.Error("an account that did not change was forgotten")
+	}
+	entry.OVH.ConsumerKeyFile = "/nowhere"
+	if err := m.Update(&corrected); err == nil || m.settings().entries[0].dns.account != account {
+		t.Errorf("%v", err)
+	}
+}
