@@ -104,10 +104,11 @@ func (f *front) openAt(cfg *configs.Config, https string) {
 // client speaks HTTP/1.1, or HTTP/2, to an address whatever the URL's host.
 func (f *front) client(address string, h2 bool) *http.Client {
 	tr := &http.Transport{
-		DialContext:        func(context.Context, string, string) (net.Conn, error) { return net.Dial("tcp", address) },
-		TLSClientConfig:    &tls.Config{InsecureSkipVerify: true},
-		DisableCompression: true,
-		ForceAttemptHTTP2:  h2,
+		DialContext:         func(context.Context, string, string) (net.Conn, error) { return net.Dial("tcp", address) },
+		TLSClientConfig:     &tls.Config{InsecureSkipVerify: true},
+		DisableCompression:  true,
+		MaxIdleConnsPerHost: 64,
+		ForceAttemptHTTP2:   h2,
 	}
 	f.t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, Timeout: 20 * time.Second,
@@ -180,6 +181,8 @@ type backend struct {
 	listener net.Listener
 	// reply, if set, writes the answer; it returns false to close the connection.
 	reply func(w net.Conn, r *bufio.Reader, s seen) bool
+	// forgetful keeps no requests.
+	forgetful bool
 
 	mu    sync.Mutex
 	seen  []seen
@@ -224,7 +227,9 @@ func (b *backend) serve(c net.Conn) {
 			return
 		}
 		b.mu.Lock()
-		b.seen = append(b.seen, s)
+		if !b.forgetful {
+			b.seen = append(b.seen, s)
+		}
 		reply := b.reply
 		b.mu.Unlock()
 		if reply == nil {
