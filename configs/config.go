@@ -129,8 +129,7 @@ type Address string
 // Certificates says where certificates come from and where they are kept.
 type Certificates struct {
 	// Issuer is "acme", "internal" (a CA of our own, for demos and LANs) or
-	// "files" (nothing but Files). Optional. Defaults to acme, which is not
-	// supported yet.
+	// "files" (nothing but Files). Optional. Defaults to acme.
 	Issuer string `yaml:"issuer"`
 
 	// Files are looked at first, whatever the issuer. Optional.
@@ -145,7 +144,7 @@ type Certificates struct {
 	// Export writes PEM files for coturn and LiveKit. Not supported yet.
 	Export *Export `yaml:"export"`
 
-	// ACME configures the issuer "acme". Not supported yet.
+	// ACME configures the issuer "acme". Required with it.
 	ACME *ACME `yaml:"acme"`
 
 	Place Place `yaml:"-"`

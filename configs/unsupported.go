@@ -10,9 +10,6 @@ func (s spot) unsupported(hint string) {
 
 // checkSupported refuses what is laid out and does not work yet.
 func (c *Config) checkSupported(at spot) {
-	if acme := at.key("certificates").key("acme"); !acme.mistaken() {
-		acme.unsupported("write issuer: internal or issuer: files, and remove acme")
-	}
 	if export := at.key("certificates").key("export"); !export.mistaken() {
 		export.unsupported("remove it; certificates.files can be read by both programs")
 	}
