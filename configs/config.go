@@ -141,7 +141,7 @@ type Certificates struct {
 	// Storage is where the issuer keeps keys and certificates.
 	Storage Storage `yaml:"storage"`
 
-	// Export writes PEM files for coturn and LiveKit. Not supported yet.
+	// Export writes PEM files for coturn and LiveKit. Optional.
 	Export *Export `yaml:"export"`
 
 	// ACME configures the issuer "acme". Required with it.

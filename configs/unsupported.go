@@ -10,9 +10,6 @@ func (s spot) unsupported(hint string) {
 
 // checkSupported refuses what is laid out and does not work yet.
 func (c *Config) checkSupported(at spot) {
-	if export := at.key("certificates").key("export"); !export.mistaken() {
-		export.unsupported("remove it; certificates.files can be read by both programs")
-	}
 	at.key("tcp").unsupported("remove it")
 	at.key("timeouts").key("stall").unsupported("remove it")
 	at.key("limits").key("endpoints").unsupported("remove it")
