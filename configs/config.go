@@ -450,8 +450,8 @@ type Federation struct {
 	// when the federation entrypoint is off.
 	Port int `yaml:"port"`
 	// Delegation says how other servers learn of Host and Port: by "well_known"
-	// (default); or "none": they do not. "srv", by SRV records in the zone of
-	// server_name, is not supported yet.
+	// (default); by "srv", records in the zone of server_name, whose own
+	// certificate they then want to see; or "none": they do not.
 	Delegation string `yaml:"delegation"`
 	// OpenID is "auto" (default).
 	OpenID string `yaml:"openid"`

@@ -32,9 +32,6 @@ func (f *Federation) check(at spot) {
 		with.fail("not supported yet", "write all, and let Synapse's federation_domain_whitelist decide")
 	}
 	at.key("delegation").oneOf(f.Delegation, "well_known", "srv", "none")
-	if f.Delegation == "srv" && !at.key("delegation").mistaken() {
-		at.key("delegation").unsupported("write well_known or none")
-	}
 	if f.OpenID != "auto" {
 		at.key("openid").unsupported("write auto, or remove the key")
 	}
