@@ -8,7 +8,6 @@ import (
 	"encoding/pem"
 	"math/big"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -154,17 +153,28 @@ func selfSigned(t *testing.T, names ...string) (certificate, key string) {
 		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
 }
 
-// Who finds a server through SRV records asks it for a certificate of its
-// server name.
-func TestCertificateNamesSRV(t *testing.T) {
-	cfg := Default()
-	site := &Site{ServerName: "example.com", Host: "matrix.example.com", Federation: Federation{Delegation: "srv"}}
-	cfg.Sites = []*Site{site}
-	if got, want := cfg.CertificateNames(), []string{"example.com", "matrix.example.com"}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	site.Federation.Delegation = "none"
-	if got, want := cfg.CertificateNames(), []string{"matrix.example.com"}; !slices.Equal(got, want) {
-		t.Errorf("without delegation: got %q, want %q", got, want)
-	}
+// What is left unsaid, and names as DNS compares them. Who finds a server through
+// SRV records asks it for a certificate of its server name.
+func TestACMEDefaults(t *testing.T) {
+	cfg := mustLoad(t, "testdata/valid/acme.yaml")
+	acme := cfg.Certificates.ACME
+	check(t, map[string]any{
+		"issuer":    cfg.Certificates.Issuer,
+		"directory": acme.DirectoryURL(),
+		"zone":      acme.Challenges[0].Zone,
+		"timeout":   acme.Challenges[0].DNS01.PropagationTimeout.Std(),
+		"delegate":  acme.Challenges[0].DNS01.Delegate,
+		"other":     acme.Challenges[1].DNS01.PropagationTimeout.Std(),
+		"export":    *cfg.Certificates.Export,
+		"names":     cfg.CertificateNames(),
+	}, map[string]any{
+		"issuer":    "acme",
+		"directory": letsEncrypt,
+		"zone":      "example.com",
+		"timeout":   15 * time.Minute,
+		"delegate":  map[string]string{"_acme-challenge.example.com": "target.example.net"},
+		"other":     2 * time.Hour,
+		"export":    Export{Directory: "/export", Names: []string{"example.com"}, Mode: "0640", Place: Place{"testdata/valid/acme.yaml", 11, 3}},
+		"names":     []string{"example.com", "matrix.example.com"},
+	})
 }

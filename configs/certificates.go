@@ -37,7 +37,8 @@ func (c *Certificates) checkACME(at spot) {
 		return
 	}
 	if c.Issuer == "acme" && !at.key("acme").written() && !at.key("issuer").failed() {
-		at.key("acme").fail("is required with issuer: acme, which is the default", "write issuer: internal or issuer: files")
+		at.key("acme").fail("is required with issuer: acme, which is the default",
+			"write acme: { email: ops@example.com, challenges: [{ dns01: { ovh: { … } } }] }, or issuer: internal")
 	}
 }
 

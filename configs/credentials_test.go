@@ -141,10 +141,8 @@ func TestCheckCredentials(t *testing.T) {
 // withoutPlaces gives what Load says about what is written, wherever it is.
 func withoutPlaces(path string) string {
 	_, problems := Load(path)
-	var said Problems
-	for _, problem := range problems {
-		problem.Place = Place{}
-		said = append(said, problem)
+	for i := range problems {
+		problems[i].Place = Place{}
 	}
-	return said.Error()
+	return problems.Error()
 }
