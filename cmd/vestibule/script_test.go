@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,7 +26,8 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup:               setUpScript,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"await": await,
+			"await":       await,
+			"awaitmetric": awaitMetric,
 		},
 	})
 }
@@ -90,4 +93,23 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s answered %s, not %s", args[0], last, args[1])
+}
+
+// awaitmetric TEXT waits until a line of the metrics begins with a text.
+func awaitMetric(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: awaitmetric TEXT")
+	}
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		resp, err := http.Get("http://" + ts.Getenv("ADMIN") + "/metrics")
+		if err != nil {
+			continue
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err == nil && strings.Contains("\n"+string(text), "\n"+args[0]) {
+			return
+		}
+	}
+	ts.Fatalf("no metric begins with %s", args[0])
 }
