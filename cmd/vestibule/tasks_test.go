@@ -2,15 +2,21 @@ package main
 
 import (
 	"bytes"
+	"encoding/pem"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"vestibule/acme"
+	"vestibule/acme/ovhtest"
 	"vestibule/configs"
 )
 
@@ -103,5 +109,80 @@ func TestMayWrite(t *testing.T) {
 		"(hint: run: setpriv --reuid=65532 --regid=65532 --clear-groups vestibule certificates …)"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+// TestObtainSaysWhatIsMissing goes from a file as operators write it to the
+// sentence they read, before the authority has been asked for anything but its
+// directory.
+func TestObtainSaysWhatIsMissing(t *testing.T) {
+	account, err := ovhtest.New(ovhtest.Options{Zones: []string{"example.com"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { account.Close() })
+	account.AddApplication("key", "secret")
+	rules := slices.DeleteFunc(ovhtest.LeastRules("example.com"), func(r ovhtest.Rule) bool { return r.Method == http.MethodDelete })
+	account.AddConsumer("key", "consumer", rules...)
+	var orders atomic.Int32
+	authority := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/directory" {
+			orders.Add(1)
+			http.NotFound(w, r)
+			return
+		}
+		writeJSON(w, map[string]string{"newNonce": "https://" + r.Host + "/nonce", "newAccount": "https://" + r.Host + "/account", "newOrder": "https://" + r.Host + "/order"})
+	}))
+	t.Cleanup(authority.Close)
+
+	directory := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(directory, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	write("application_key", "key\n")
+	write("application_secret", "secret\n")
+	write("consumer_key", "consumer\n")
+	write("root.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw})))
+	path := write("vestibule.yaml", fmt.Sprintf(`
+control: %s/none.sock
+certificates:
+  storage: { directory: storage }
+  acme:
+    email: ops@example.com
+    directory: %s/directory
+    roots_file: root.pem
+    challenges:
+      - dns01:
+          ovh:
+            endpoint: %s
+            application_key_file: application_key
+            application_secret_file: application_secret
+            consumer_key_file: consumer_key
+          resolvers: [%q]
+sites:
+  - server_name: example.com
+    synapse: { main: "http://synapse:8008" }
+`, directory, authority.URL, account.URL, account.Resolver()))
+
+	obtain := func() string {
+		var said bytes.Buffer
+		if status := run([]string{"certificates", "obtain", "--config", path}, nil, io.Discard, &said); status != exitProblem {
+			t.Errorf("status %d", status)
+		}
+		return said.String()
+	}
+	if said, want := obtain(), "the OVH token lacks the right DELETE /domain/zone/example.com/record/* (hint: make a new token at "; !strings.Contains(said, want) {
+		t.Errorf("%q is not in:\n%s", want, said)
+	}
+	account.AddApplication("key", "another")
+	if said, want := obtain(), "the application secret is wrong"; !strings.Contains(said, want) {
+		t.Errorf("%q is not in:\n%s", want, said)
+	}
+	if n := orders.Load(); n != 0 {
+		t.Errorf("the authority was asked %d times", n)
 	}
 }
