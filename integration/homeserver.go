@@ -3,12 +3,12 @@
 package integration
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 // homeserver is a Synapse behind its front door, and how other servers get there.
@@ -21,7 +21,8 @@ type homeserver struct {
 	srv        string // the target of its SRV record; "" for none
 
 	front   frontDoor
-	address string // of Synapse
+	account account // to obtain its certificates with
+	address string  // of Synapse
 
 	door    *vestibule
 	synapse *synapse
@@ -31,7 +32,7 @@ type homeserver struct {
 func hs1() *homeserver {
 	return &homeserver{
 		name: serverName, entrypoint: "federation", port: 8448, addressee: "matrix." + serverName + ":8448", wellKnown: http.StatusOK,
-		door: lab.vestibule, synapse: lab.synapse,
+		front: frontDoor{address: frontDoorAddress}, door: lab.vestibule, synapse: lab.synapse,
 	}
 }
 
@@ -40,6 +41,7 @@ func hs2() *homeserver {
 	return &homeserver{
 		name: "hs2.test", entrypoint: "https", port: 443, addressee: "matrix.hs2.test:443", wellKnown: http.StatusOK,
 		front:   frontDoor{address: "127.1.2.1", admin: "127.0.0.1:9192", federation: "port: 443"},
+		account: serviceAccount,
 		address: "127.2.2.1",
 	}
 }
@@ -54,7 +56,10 @@ func (l *laboratory) found(homeservers ...*homeserver) error {
 		}
 	}
 	for _, h := range homeservers {
-		if err := h.door.await(time.Minute, func() error { return l.published(h) }); err != nil {
+		if err := h.door.awaitCertificates(); err != nil {
+			return err
+		}
+		if err := l.published(h); err != nil {
 			return err
 		}
 	}
@@ -83,25 +88,33 @@ func (l *laboratory) open(h *homeserver) error {
 	}
 	h.front.name, h.front.serverName = h.name, h.name
 	h.front.synapse = fmt.Sprintf("main: http://%[1]s:8008, federation: http://%[1]s:8048", h.address)
-	h.front.storage = filepath.Join(l.directory, "vestibule", "storage")
 	var err error
-	h.door, err = startVestibule(l.vestibule.binary, l.directory, l.logs, h.front)
-	if h.door != nil {
-		l.stops = append(l.stops, h.door.stop)
-	}
+	h.door, err = l.launch(l.vestibule.binary, h.front, h.account)
 	return err
 }
 
-// published returns nil when the server name's well-known is as it will be.
+// published returns nil when the server name's well-known says what it should.
 func (l *laboratory) published(h *homeserver) error {
 	address := "https://" + h.name + "/.well-known/matrix/server"
 	response, err := newClient(l.roots).do(http.MethodGet, address)
 	if err != nil {
 		return err
 	}
-	response.Body.Close()
+	defer response.Body.Close()
 	if response.StatusCode != h.wellKnown {
 		return fmt.Errorf("%s answers %s", address, response.Status)
+	}
+	if h.wellKnown != http.StatusOK {
+		return nil
+	}
+	var document struct {
+		Server string `json:"m.server"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&document); err != nil {
+		return fmt.Errorf("reading %s: %w", address, err)
+	}
+	if document.Server != h.addressee {
+		return fmt.Errorf("%s sends servers to %q, want %q", address, document.Server, h.addressee)
 	}
 	return nil
 }
@@ -117,7 +130,7 @@ func (l *laboratory) populate(h *homeserver) error {
 	var err error
 	h.synapse, err = startSynapse(python(), filepath.Join(l.logs, h.name), synapseSettings{
 		ServerName: h.name, Address: h.address, Main: h.address, Directory: filepath.Join(directory, "synapse"),
-		Postgres: l.postgres.sockets, Database: database, Authorities: []string{l.vestibule.root},
+		Postgres: l.postgres.sockets, Database: database, Authorities: []string{l.authority.root},
 	})
 	return err
 }

@@ -4,12 +4,8 @@ package integration
 
 import (
 	"bytes"
-	"crypto/tls"
-	"crypto/x509"
-	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +25,7 @@ func TestHomeservers(t *testing.T) {
 		t.Fatal(err)
 	}
 	lab.step("they are ready")
-	for _, h := range append(others, hs1()) {
+	for _, h := range others {
 		t.Run("certificates of "+h.name, func(t *testing.T) { checkCertificates(t, h) })
 	}
 	for _, other := range others {
@@ -50,31 +46,6 @@ func TestHomeservers(t *testing.T) {
 			}
 		})
 	}
-}
-
-// checkCertificates connects as clients and servers do, under every name.
-func checkCertificates(t *testing.T, h *homeserver) {
-	ports := []int{443, 8448}
-	if h.srv != "" {
-		ports = []int{443, h.port}
-	}
-	for _, port := range ports {
-		for _, name := range []string{h.name, "matrix." + h.name} {
-			leaf := certificate(t, &tls.Config{RootCAs: lab.roots, ServerName: name}, net.JoinHostPort(name, strconv.Itoa(port)))
-			t.Logf("%s:%d: %s until %v", name, port, leaf.DNSNames, leaf.NotAfter)
-		}
-	}
-}
-
-// certificate is what is shown at an address, once it has been verified.
-func certificate(t *testing.T, config *tls.Config, address string) *x509.Certificate {
-	t.Helper()
-	connection, err := tls.Dial("tcp", address, config)
-	if err != nil {
-		t.Fatalf("%s as %q: %v", address, config.ServerName, err)
-	}
-	defer connection.Close()
-	return connection.ConnectionState().PeerCertificates[0]
 }
 
 // visit is a user of one homeserver who comes into a room of another's.
@@ -232,7 +203,11 @@ func (a arrival) is(p passage) bool {
 
 func (h *homeserver) checkPassages(t *testing.T, passages []passage) {
 	t.Helper()
-	logged, err := h.synapse.federated()
+	var keys []string
+	for _, p := range passages {
+		keys = append(keys, p.key())
+	}
+	logged, err := h.synapse.awaitFederated(keys)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +217,7 @@ func (h *homeserver) checkPassages(t *testing.T, passages []passage) {
 		if p.Entrypoint != h.entrypoint || p.Host != h.addressee || p.Status != http.StatusOK {
 			t.Errorf("%s %s came to %s for %s and got %d", p.Method, p.Path, p.Entrypoint, p.Host, p.Status)
 		}
-		if processes := logged[p.Method+" "+p.Path]; !slices.Contains(processes, strings.TrimPrefix(p.Upstream, "http://")) {
+		if processes := logged[p.key()]; !slices.Contains(processes, strings.TrimPrefix(p.Upstream, "http://")) {
 			t.Errorf("%s %s went to %s, but %q logged it", p.Method, p.Path, p.Upstream, processes)
 		}
 		if len(h.synapse.workers) > 0 && !slices.Contains(processesOf[p.Class], strings.TrimPrefix(p.Upstream, "http://")) {

@@ -17,8 +17,9 @@ type laboratory struct {
 	*progress
 	directory string         // of databases, sockets, keys; short, outside the checkout
 	logs      string         // of every process
-	roots     *x509.CertPool // the front door's CA alone
+	roots     *x509.CertPool // the authority's alone
 	names     *ovhtest.Server
+	authority *authority
 	vestibule *vestibule
 	postgres  *postgres
 	synapse   *synapse
@@ -30,13 +31,12 @@ type laboratory struct {
 // lab is the laboratory of this run; TestMain makes it.
 var lab *laboratory
 
-// startLaboratory starts everything in directory, the front door before Synapse:
-// a process of Synapse that asks for a well-known too early remembers for an
-// hour that there is none. After an error what has started is still there, for
-// stop to end.
+// startLaboratory starts everything in directory. The front door obtains its
+// certificates while Synapse starts. After an error what has started is still
+// there, for stop to end.
 func startLaboratory(directory string) (*laboratory, error) {
 	l := &laboratory{progress: newProgress(), directory: directory, logs: filepath.Join(directory, "log")}
-	for _, step := range []func() error{l.prepare, l.startWorld, l.startFrontDoor, l.startHomeserver} {
+	for _, step := range []func() error{l.prepare, l.startWorld, l.startFrontDoor, l.startHomeserver, l.awaitCertificates} {
 		if err := step(); err != nil {
 			return l, err
 		}
@@ -53,13 +53,18 @@ func (l *laboratory) prepare() error {
 	return errors.Join(os.Mkdir(l.directory, 0o755), os.Mkdir(l.logs, 0o755))
 }
 
-// startWorld starts the DNS and the other homeserver.
+// startWorld starts the DNS, the authority and the peer.
 func (l *laboratory) startWorld() error {
 	var err error
 	if l.names, err = startNames(); err != nil {
 		return err
 	}
 	l.stops = append(l.stops, l.names.Close)
+	if l.authority, err = startAuthority(l.directory, l.logs); err != nil {
+		return err
+	}
+	l.stops = append(l.stops, l.authority.stop)
+	l.roots = l.authority.roots
 	if l.peer, err = startPeer(l.directory); err != nil {
 		return err
 	}
@@ -75,15 +80,28 @@ func (l *laboratory) startFrontDoor() error {
 	}
 	l.step("starting vestibule")
 	door := frontDoor{name: "vestibule", address: frontDoorAddress, admin: "127.0.0.1:9180"}
-	l.vestibule, err = startVestibule(binary, l.directory, l.logs, door)
-	if l.vestibule != nil {
-		l.stops = append(l.stops, l.vestibule.stop)
-	}
-	if err != nil {
-		return err
-	}
-	l.roots, err = l.vestibule.roots()
+	l.vestibule, err = l.launch(binary, door, application)
 	return err
+}
+
+// launch starts a front door that obtains its certificates from the authority.
+func (l *laboratory) launch(binary string, door frontDoor, of account) (*vestibule, error) {
+	proof, err := l.proof(door.site(), of, filepath.Join(l.directory, door.name, "secrets"))
+	if err != nil {
+		return nil, fmt.Errorf("writing the secrets of %s: %w", door.name, err)
+	}
+	door.certificates, door.root = l.authority.section(door.site(), proof), l.authority.root
+	v, err := launchVestibule(binary, l.directory, l.logs, door)
+	if err != nil {
+		return nil, err
+	}
+	l.stops = append(l.stops, v.stop)
+	return v, nil
+}
+
+func (l *laboratory) awaitCertificates() error {
+	l.step("waiting for certificates")
+	return l.vestibule.awaitCertificates()
 }
 
 func (l *laboratory) startHomeserver() error {
@@ -110,7 +128,7 @@ func (l *laboratory) startHomeserver() error {
 	l.synapse, err = startSynapse(python(), l.logs, synapseSettings{
 		ServerName: serverName, Address: synapseAddress, Main: mainName, Workers: oneOfEach, Directory: l.directory,
 		Postgres: l.postgres.sockets, Database: "hs1", Redis: cache.socket,
-		Authorities: []string{l.vestibule.root, l.peer.certificate},
+		Authorities: []string{l.authority.root, l.peer.certificate},
 	})
 	if l.synapse != nil {
 		l.stops = append(l.stops, l.synapse.stop)

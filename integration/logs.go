@@ -38,23 +38,31 @@ func (s *synapse) answers() (map[string][]logged, error) {
 	return found, nil
 }
 
-// federated are the processes that logged a request of another homeserver, by
-// its method and path. Homeservers do not number their requests.
-func (s *synapse) federated() (map[string][]string, error) {
-	answers, err := s.answers()
-	if err != nil {
-		return nil, err
+// awaitFederated reads the logs, as awaitAnswers does, for requests of other
+// homeservers. It returns the processes that logged each method and path:
+// homeservers do not number their requests.
+func (s *synapse) awaitFederated(wanted []string) (map[string][]string, error) {
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		answers, err := s.answers()
+		found := federated(answers)
+		if err != nil || complete(found, wanted) || time.Now().After(deadline) {
+			return found, err
+		}
+		time.Sleep(200 * time.Millisecond)
 	}
+}
+
+func federated(answers map[string][]logged) map[string][]string {
 	found := map[string][]string{}
 	for _, lines := range answers {
 		for _, line := range lines {
-			if isFederation(line.Target) {
-				path, _, _ := strings.Cut(line.Target, "?")
+			if path, _, _ := strings.Cut(line.Target, "?"); isFederation(path) {
 				found[line.Method+" "+path] = append(found[line.Method+" "+path], line.Process)
 			}
 		}
 	}
-	return found, nil
+	return found
 }
 
 func readAccessLog(path string, into map[string][]logged) error {
@@ -89,7 +97,7 @@ func (s *synapse) awaitAnswers(wanted []string) (map[string][]logged, error) {
 	}
 }
 
-func complete(found map[string][]logged, wanted []string) bool {
+func complete[T any](found map[string][]T, wanted []string) bool {
 	for _, id := range wanted {
 		if len(found[id]) == 0 {
 			return false

@@ -14,6 +14,7 @@ import (
 const (
 	resolverAddress  = "127.0.0.53"
 	apiAddress       = "127.0.0.80:80"
+	authorityAddress = "127.0.0.44"
 	frontDoorAddress = "127.1.0.1"
 	synapseAddress   = "127.2.0.1"
 	peerAddress      = "127.1.0.2"
@@ -30,7 +31,7 @@ var nameServerAddresses = []string{"127.0.0.54", "127.0.0.55"}
 func startNames() (*ovhtest.Server, error) {
 	names, err := ovhtest.New(ovhtest.Options{
 		Zones:               []string{serverName, "hs2.test", "hs3.test"},
-		ForeignZones:        []string{peerName},
+		ForeignZones:        []string{"hs4.test", "impostor.test", peerName, authorityName},
 		Address:             apiAddress,
 		NameServerAddresses: nameServerAddresses,
 		ResolverAddress:     resolverAddress,
@@ -42,6 +43,7 @@ func startNames() (*ovhtest.Server, error) {
 	names.SetA(serverName, frontDoorAddress)
 	names.SetA("matrix."+serverName, frontDoorAddress)
 	names.SetA(peerName, peerAddress)
+	names.SetA(authorityName, authorityAddress)
 	return names, nil
 }
 

@@ -23,11 +23,12 @@ type passage struct {
 	Status     int    `json:"status"`
 }
 
-// isFederation tells whether only other homeservers send such a request.
-func (p passage) isFederation() bool { return isFederation(p.Path) }
+// key is how awaitFederated knows the request.
+func (p passage) key() string { return p.Method + " " + p.Path }
 
-func isFederation(target string) bool {
-	return strings.HasPrefix(target, "/_matrix/federation/") || strings.HasPrefix(target, "/_matrix/key/")
+// isFederation tells whether only other homeservers ask for a path.
+func isFederation(path string) bool {
+	return strings.HasPrefix(path, "/_matrix/federation/") || strings.HasPrefix(path, "/_matrix/key/")
 }
 
 // written is how long the front door's log is by now.
@@ -49,7 +50,7 @@ func (v *vestibule) federated(after int64) ([]passage, error) {
 	var found []passage
 	for line := range bytes.Lines(text[after:]) {
 		var p passage
-		if json.Unmarshal(line, &p) == nil && p.Message == "request" && p.isFederation() {
+		if json.Unmarshal(line, &p) == nil && p.Message == "request" && isFederation(p.Path) {
 			found = append(found, p)
 		}
 	}

@@ -19,8 +19,9 @@ type vestibule struct {
 	*process
 	binary        string
 	configuration string
-	root          string // the file with the internal CA's certificate
-	admin         string // host:port of its admin entrypoint
+	names         []string // that need certificates
+	root          string   // the file with the CA of its certificates
+	admin         string   // host:port of its admin entrypoint
 }
 
 // frontDoor is where a vestibule listens and before what. Sections are in YAML's
@@ -32,7 +33,7 @@ type frontDoor struct {
 	port         int    // of its federation entrypoint; 0 is 8448
 	admin        string // host:port
 	certificates string // its section certificates, without storage; "" for its own CA
-	storage      string // the directory with its certificates; "" for one of its own
+	root         string // the file with their CA; "" for its own
 	synapse      string // its section synapse; "" for the layout
 	federation   string // its section federation; "" for the defaults
 }
@@ -47,24 +48,24 @@ entrypoints:
   federation: { addresses: ["%[2]s:%[3]d"] }
   admin: { addresses: ["%[4]s"] }
 certificates:
-  storage: { directory: %[5]s }
-  %[6]s
+  storage: { directory: %[1]s/storage }
+  %[5]s
 sites:
-  - server_name: %[7]s
+  - server_name: %[6]s
     base_domain: { serve: true }
-    synapse: { %[8]s }
-    federation: { %[9]s }
+    synapse: { %[7]s }
+    federation: { %[8]s }
 `
 
 // configuration is its vestibule.yaml; home is the directory of its files.
 func (d frontDoor) configuration(home string) string {
-	return fmt.Sprintf(configurationText, home, d.address, cmp.Or(d.port, 8448), d.admin, d.storageOr(home),
-		cmp.Or(d.certificates, "issuer: internal"), cmp.Or(d.serverName, serverName), cmp.Or(d.synapse, oneOfEachLayout), d.federation)
+	return fmt.Sprintf(configurationText, home, d.address, d.federationPort(), d.admin,
+		cmp.Or(d.certificates, "issuer: internal"), d.site(), cmp.Or(d.synapse, oneOfEachLayout), d.federation)
 }
 
-func (d frontDoor) storageOr(home string) string {
-	return cmp.Or(d.storage, filepath.Join(home, "storage"))
-}
+func (d frontDoor) federationPort() int { return cmp.Or(d.port, 8448) }
+
+func (d frontDoor) site() string { return cmp.Or(d.serverName, serverName) }
 
 // buildVestibule compiles the program of this checkout.
 func buildVestibule(directory string) (string, error) {
@@ -80,23 +81,52 @@ func buildVestibule(directory string) (string, error) {
 
 // startVestibule runs the program and returns when it is ready.
 func startVestibule(binary, directory, logs string, door frontDoor) (*vestibule, error) {
+	v, err := launchVestibule(binary, directory, logs, door)
+	if err != nil {
+		return nil, err
+	}
+	return v, v.awaitCertificates()
+}
+
+// launchVestibule runs the program and does not wait.
+func launchVestibule(binary, directory, logs string, door frontDoor) (*vestibule, error) {
 	home := filepath.Join(directory, door.name)
 	v := &vestibule{
 		binary:        binary,
 		configuration: filepath.Join(home, "vestibule.yaml"),
-		root:          filepath.Join(door.storageOr(home), "root.pem"),
+		names:         []string{door.site(), "matrix." + door.site()},
+		root:          cmp.Or(door.root, filepath.Join(home, "storage", "root.pem")),
 		admin:         door.admin,
 	}
 	text := door.configuration(home)
-	if err := errors.Join(os.Mkdir(home, 0o755), os.WriteFile(v.configuration, []byte(text), 0o644)); err != nil {
+	if err := errors.Join(os.MkdirAll(home, 0o755), os.WriteFile(v.configuration, []byte(text), 0o644)); err != nil {
 		return nil, fmt.Errorf("configuring vestibule: %w", err)
 	}
 	child := exec.Command(binary, "serve", "--config", v.configuration)
+	child.Env = append(os.Environ(), "https_proxy=", "HTTPS_PROXY=")
 	var err error
-	if v.process, err = startProcess(logs, door.name, child); err != nil {
-		return nil, err
+	v.process, err = startProcess(logs, door.name, child)
+	return v, err
+}
+
+// awaitCertificates returns when the program is ready and has a certificate for
+// every name.
+func (v *vestibule) awaitCertificates() error {
+	return v.await(time.Minute, func() error { return errors.Join(v.ready(), v.certified()) })
+}
+
+// certified returns nil when every name has a certificate.
+func (v *vestibule) certified() error {
+	until, err := v.sample("vestibule_certificate_not_after_seconds", "name")
+	if err != nil {
+		return err
 	}
-	return v, v.await(20*time.Second, v.ready)
+	for _, name := range v.names {
+		if until[name] == 0 {
+			return fmt.Errorf("%s has no certificate", name)
+		}
+	}
+	return nil
 }
 
 // ready returns nil when /readyz says 200.
@@ -112,15 +142,15 @@ func (v *vestibule) ready() error {
 	return nil
 }
 
-// roots is a pool of the internal CA alone.
+// roots is a pool of the CA alone.
 func (v *vestibule) roots() (*x509.CertPool, error) {
 	text, err := os.ReadFile(v.root)
 	if err != nil {
-		return nil, fmt.Errorf("reading the internal CA: %w", err)
+		return nil, fmt.Errorf("reading the front door's CA: %w", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("reading the internal CA: no certificate in %s", v.root)
+		return nil, fmt.Errorf("reading the front door's CA: no certificate in %s", v.root)
 	}
 	return pool, nil
 }
