@@ -46,6 +46,18 @@ func hs2() *homeserver {
 	}
 }
 
+// hs3 is found by an SRV record, with a port nobody would guess. Servers ask for
+// the server name then, wherever the record leads (Matrix v1.16, server-server
+// API, "Resolving server names", step 4).
+func hs3() *homeserver {
+	return &homeserver{
+		name: "hs3.test", entrypoint: "federation", port: 8449, addressee: "hs3.test", wellKnown: http.StatusNotFound, srv: "matrix.hs3.test",
+		front:   frontDoor{address: "127.1.3.1", port: 8449, admin: "127.0.0.1:9193", federation: "delegation: srv"},
+		account: bearerToken,
+		address: "127.2.3.1",
+	}
+}
+
 // found sets homeservers up, all at once: their front doors, then, when every
 // one of them can be found, their Synapses. A Synapse that asks for another's
 // well-known before it is there takes it for missing, for an hour.

@@ -15,11 +15,11 @@ import (
 	"maunium.net/go/mautrix/id"
 )
 
-// TestHomeservers lets users of hs1.test meet those of another homeserver, which
-// is found by its well-known. They know one another's names, and nothing else is
-// told to anybody.
+// TestHomeservers lets users of hs1.test meet those of two other homeservers:
+// one found by its well-known, one by an SRV record. They know one another's
+// names, and nothing else is told to anybody.
 func TestHomeservers(t *testing.T) {
-	others := []*homeserver{hs2()}
+	others := []*homeserver{hs2(), hs3()}
 	lab.step("starting %d more homeservers", len(others))
 	if err := lab.found(others...); err != nil {
 		t.Fatal(err)
