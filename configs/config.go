@@ -83,7 +83,8 @@ type Place struct {
 
 // Entrypoints are the listening roles. Each may have several addresses.
 type Entrypoints struct {
-	// HTTP redirects to https and answers nothing else. Defaults to ":80".
+	// HTTP redirects to https, answers the challenges of http01, and nothing else.
+	// Defaults to ":80".
 	HTTP Entrypoint `yaml:"http"`
 	// HTTPS serves clients. Defaults to ":443".
 	HTTPS Entrypoint `yaml:"https"`
