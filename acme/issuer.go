@@ -135,8 +135,9 @@ func (i *issuer) solvers(e *entry, name string, at placement) map[string]acmez.S
 }
 
 // order opens an order and sees it through. A renewal names what it replaces, so
-// that limits do not count it (RFC 9773, section 5); acmez orders without that when
-// the authority does not want to hear it.
+// that limits do not count it (RFC 9773, section 5). An authority may not want to
+// hear it, as from another account than the one that ordered the old certificate;
+// then it is ordered as a new one.
 func (i *issuer) order(ctx context.Context, client *acmez.Client, account acme.Account, profile, name string, request *x509.CertificateRequest) ([]acme.Certificate, error) {
 	parameters, err := acmez.OrderParametersFromCSR(account, request)
 	if err != nil {
@@ -147,10 +148,23 @@ func (i *issuer) order(ctx context.Context, client *acmez.Client, account acme.A
 		parameters.Replaces = held.Leaf
 	}
 	chains, err := client.ObtainCertificate(ctx, parameters)
+	if parameters.Replaces != nil && notOpened(err) {
+		parameters.Replaces = nil
+		chains, err = client.ObtainCertificate(ctx, parameters)
+	}
 	if err == nil && len(chains) == 0 {
 		err = errors.New("the authority offers no certificate")
 	}
 	return chains, err
+}
+
+// notOpened tells whether the authority did not want the order as it was.
+func notOpened(err error) bool {
+	var problem acme.Problem
+	if !errors.As(err, &problem) || problem.Type == acme.ProblemTypeRateLimited || problem.Type == acme.ProblemTypeAccountDoesNotExist {
+		return false
+	}
+	return problem.Status < http.StatusInternalServerError && strings.HasPrefix(err.Error(), "creating new order")
 }
 
 // issued tells whether a certificate in memory is the one this authority issued:

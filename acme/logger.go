@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -36,10 +37,27 @@ func (b bridge) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapco
 }
 
 func (b bridge) Write(entry zapcore.Entry, fields []zapcore.Field) error {
+	if told(entry, fields) {
+		return nil
+	}
 	record := slog.NewRecord(entry.Time, translate(entry.Level), entry.Message, 0)
 	record.AddAttrs(slog.String("component", "certmagic."+entry.LoggerName))
 	record.AddAttrs(attributes(fields)...)
 	return b.handler.Handle(context.Background(), record)
+}
+
+// told tells whether this package says the same itself: a keeper logs why an
+// attempt failed, and that maintenance is turned away is no news.
+func told(entry zapcore.Entry, fields []zapcore.Field) bool {
+	if entry.Message == "could not get certificate from issuer" {
+		return true
+	}
+	for _, field := range fields {
+		if err, ok := field.Interface.(error); ok && strings.Contains(err.Error(), errLeft.Error()) {
+			return true
+		}
+	}
+	return false
 }
 
 // Sync has nothing to do: slog's handlers do not buffer.

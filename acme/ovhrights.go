@@ -49,6 +49,11 @@ func usefulRights(zone string) []ovhRule {
 	}
 }
 
+// allRights are those, and what it takes to see that the zone is OVH's.
+func allRights(zone string) []ovhRule {
+	return slices.Concat(neededRights(zone), usefulRights(zone), []ovhRule{{http.MethodGet, zonePath(zone, "")}})
+}
+
 // checkRights finds out, without changing anything, whether the account may do
 // what is needed in a zone. It also finds wrong credentials.
 func (a *ovhAccount) checkRights(ctx context.Context, zone string) error {
@@ -61,8 +66,7 @@ func (a *ovhAccount) checkRights(ctx context.Context, zone string) error {
 	}
 	missing := lacking(rules, neededRights(zone))
 	if len(missing) > 0 {
-		all := slices.Concat(neededRights(zone), usefulRights(zone))
-		return newFault("make a new token at "+createTokenURL(a.credentials.Endpoint, all),
+		return newFault("make a new token at "+createTokenURL(a.credentials.Endpoint, allRights(zone)),
 			"the OVH token lacks the right %s", joinRules(missing))
 	}
 	if missing := lacking(rules, usefulRights(zone)); len(missing) > 0 {

@@ -90,6 +90,21 @@ func TestKilled(t *testing.T) {
 	})
 }
 
+// A process that is told to stop takes its records back, and soon.
+func TestStopped(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{})
+	w.ovh.SetNameServer(1, ovhtest.Stale)
+	m := w.start(t)
+	m.Manage(t.Context(), []string{host})
+	eventually(t, "the record is made", func() bool { return strings.Contains(find(m, host).Progress, "waiting for DNS") })
+	began := time.Now()
+	m.Close()
+	if took := time.Since(began); took > 3*time.Second || len(w.texts("example.org")) != 0 {
+		t.Errorf("after %v there is %q", took, w.texts("example.org"))
+	}
+}
+
 // Two processes on one storage order each name once, and both serve it.
 func TestTwoProcesses(t *testing.T) {
 	t.Parallel()

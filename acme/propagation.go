@@ -72,8 +72,13 @@ func (p *propagation) wait(ctx context.Context) error {
 	defer cancel()
 	began := time.Now()
 	servers, err := p.servers(ctx)
-	if err != nil {
-		return err
+	for err != nil { // they were found just before the order, so it will pass
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(p.max):
+			servers, err = p.servers(ctx)
+		}
 	}
 	var last view
 	agreed, said := 0, ""

@@ -2,6 +2,7 @@ package acme
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -54,6 +55,9 @@ func TestRenewalUnderLoad(t *testing.T) {
 	if n := w.ca.ordered(); n > 3*certificates {
 		t.Errorf("%d orders for %d certificates", n, certificates)
 	}
+	if w.log.has("level=ERROR") {
+		t.Error("errors are logged though nothing failed")
+	}
 	for _, s := range m.Stats() {
 		if s.Obtained != 1 || s.Renewed < 2 || s.Failed != 0 {
 			t.Errorf("%+v", s)
@@ -87,6 +91,47 @@ func TestRenewNow(t *testing.T) {
 	w.ovh.AddApplication(appKey, "another")
 	time.Sleep(w.pace().ovh.memory)
 	if err := m.Renew(t.Context(), host); err == nil || find(m, host).State != Valid {
+		t.Errorf("%v", err)
+	}
+}
+
+// An account that was lost is made anew, and renewals go on: the authority does not
+// let it replace what another ordered.
+func TestAccountLost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{})
+	m := w.start(t)
+	obtained(t, m, host)
+	from := m.from.(*issuer)
+	if err := from.forgetAccount(t.Context(), "ops@example.org"); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Renew(t.Context(), host); err != nil {
+		t.Error(err)
+	}
+	w.clean(t, "example.org")
+	if n := w.ca.ordered(); n != 3 { // the first, the refused one, and that as a new one
+		t.Errorf("%d orders", n)
+	}
+
+	// The authority lost its memory instead.
+	stored, err := from.loadAccount(t.Context(), "ops@example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.ca.refuse(400, "accountDoesNotExist", "no such account", nil)
+	if err := m.Renew(t.Context(), host); err != nil {
+		t.Error(err)
+	}
+	renewed, err := from.loadAccount(t.Context(), "ops@example.org")
+	if err != nil || renewed.Location == stored.Location {
+		t.Errorf("%s %v", renewed.Location, err)
+	}
+	key := from.accountKey("ops@example.org")
+	if err := m.storage.Store(t.Context(), key, []byte("{")); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Renew(t.Context(), host); err == nil || !strings.HasPrefix(err.Error(), key+" in the storage is damaged") {
 		t.Errorf("%v", err)
 	}
 }
