@@ -156,9 +156,10 @@ func zoneMistake(zone string) (message, hint string) {
 }
 
 func (d *DNS01) check(at spot) {
-	if at.key("ovh").written() {
+	switch {
+	case d.OVH != nil:
 		d.OVH.check(at.key("ovh"))
-	} else {
+	case !at.key("ovh").written():
 		at.key("ovh").fail("is required", "write ovh: { endpoint: ovh-eu, … }")
 	}
 	d.checkDelegate(at.key("delegate"))

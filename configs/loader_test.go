@@ -238,8 +238,13 @@ func FuzzLoad(f *testing.F) {
 		if (cfg == nil) != problems.Failed() {
 			t.Fatalf("cfg == nil is %v with these problems:\n%s", cfg == nil, problems.Error())
 		}
-		if cfg != nil {
-			cfg.CertificateNames()
+		if cfg == nil {
+			return
+		}
+		for _, name := range cfg.CertificateNames() {
+			if cfg.Certificates.Issuer == "acme" && len(cfg.Certificates.Files) == 0 && cfg.Challenge(name) == nil {
+				t.Fatalf("no challenge fits %s", name)
+			}
 		}
 	})
 }
