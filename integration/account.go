@@ -41,7 +41,6 @@ func bearerToken(names *ovhtest.Server, zone string) map[string]string {
 func rights(zone string) []ovhtest.Rule {
 	path := "/domain/zone/" + zone
 	return append(ovhtest.LeastRules(zone),
-		ovhtest.Rule{Method: "GET", Path: "/domain/zone"},
 		ovhtest.Rule{Method: "GET", Path: path},
 		ovhtest.Rule{Method: "GET", Path: path + "/record"},
 		ovhtest.Rule{Method: "GET", Path: path + "/record/*"})
@@ -62,5 +61,5 @@ func (l *laboratory) proof(zone string, of account, directory string) (string, e
 		ovh += fmt.Sprintf(", %s: %s", key, file)
 		problems = append(problems, os.WriteFile(file, []byte(secret+"\n"), 0o600))
 	}
-	return "dns01: { ovh: { " + ovh + " } }", errors.Join(problems...)
+	return fmt.Sprintf("zone: %s, dns01: { ovh: { %s } }", zone, ovh), errors.Join(problems...)
 }
