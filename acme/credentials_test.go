@@ -114,6 +114,23 @@ func TestLeastRights(t *testing.T) {
 	}
 }
 
+// Without the rights to look, a record whose creation was not answered cannot be
+// found. The one that was made in its place is deleted, and the operator is told.
+func TestLeastRightsAndLostAnswer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{})
+	w.ovh.AddConsumer(appKey, consumerKey, ovhtest.LeastRules("example.org")...)
+	w.ovh.Fault(ovhtest.Fault{Method: "POST", Path: "/record", After: true, Drop: true})
+	m := w.start(t)
+	obtained(t, m, host)
+	eventually(t, "one record is left", func() bool { return len(w.ovh.Published("example.org")) == len(w.ovh.Records("example.org")) && len(w.ovh.CallsTo("DELETE", "/record/")) == 1 })
+	eventually(t, "it is told", func() bool { return w.log.has("there may be a second DNS record") })
+	eventually(t, "it is let go", func() bool {
+		records, err := m.journal().entries(t.Context(), "")
+		return err == nil && len(records) == 0
+	})
+}
+
 // Several accounts, one per entry.
 func TestTwoAccounts(t *testing.T) {
 	t.Parallel()

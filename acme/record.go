@@ -97,23 +97,46 @@ func (a *ovhAccount) find(ctx context.Context, r *record) ([]int64, error) {
 
 // remove deletes the record and publishes that. A record that is gone is fine.
 func (a *ovhAccount) remove(ctx context.Context, r *record) error {
-	var ids []int64
 	if r.ID != 0 {
-		ids = []int64{r.ID}
-	}
-	if r.ID == 0 || r.Doubtful {
-		found, err := a.find(ctx, r)
-		if err != nil {
+		if err := a.erase(ctx, r.Zone, r.ID); err != nil {
 			return err
 		}
-		ids = append(ids, found...)
 	}
-	for _, id := range ids {
-		if err := a.call(ctx, http.MethodDelete, recordPath(r.Zone, id), nil, nil); err != nil && !notFound(err) {
+	if r.ID == 0 || r.Doubtful {
+		if err := a.removeOthers(ctx, r); err != nil {
 			return err
 		}
 	}
 	return a.refresh(ctx, r.Zone)
+}
+
+// removeOthers deletes what holds our value under an id that was never told. When
+// that may not be looked for, and the one record there surely was is gone, it has
+// to be left at that.
+func (a *ovhAccount) removeOthers(ctx context.Context, r *record) error {
+	found, err := a.find(ctx, r)
+	if r.ID != 0 && unknowable(err) {
+		a.log.WarnContext(ctx, "there may be a second DNS record that cannot be looked for without more rights",
+			"name", r.Name, "zone", r.Zone, "rights", joinRules(usefulRights(r.Zone)))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, id := range found {
+		if err := a.erase(ctx, r.Zone, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *ovhAccount) erase(ctx context.Context, zone string, id int64) error {
+	err := a.call(ctx, http.MethodDelete, recordPath(zone, id), nil, nil)
+	if notFound(err) {
+		return nil
+	}
+	return err
 }
 
 func recordPath(zone string, id int64) string {
