@@ -82,3 +82,20 @@ func TestCAAClimbs(t *testing.T) {
 		t.Errorf("an authority without identities cannot be compared: %v", err)
 	}
 }
+
+// FuzzCAAValue: whatever stands in a record, only an authority it names may issue.
+func FuzzCAAValue(f *testing.F) {
+	for _, value := range []string{"letsencrypt.org", ";", "letsencrypt.org; validationmethods=dns-01; x=1", " LETSENCRYPT.org. ;;=;", "=;letsencrypt.org"} {
+		f.Add(value)
+	}
+	query := caaQuery{name: "example.org", identities: []string{"letsencrypt.org"}, method: "dns-01"}
+	f.Fuzz(func(t *testing.T, value string) {
+		domain, parameters, _ := strings.Cut(value, ";")
+		named := canonical(domain) == "letsencrypt.org"
+		if allowed := query.allowed(value); allowed && !named {
+			t.Errorf("%q allows it", value)
+		} else if !allowed && named && !strings.Contains(parameters, "validationmethods") {
+			t.Errorf("%q forbids it", value)
+		}
+	})
+}

@@ -16,7 +16,7 @@ import (
 func explain(e *ovhError) *fault {
 	f := e.sentence()
 	if e.message != "" {
-		f.text += fmt.Sprintf(" (OVH says: %s)", e.message)
+		f.text += fmt.Sprintf(" (OVH says: %s)", redact(e.message))
 	}
 	if e.query != "" {
 		f.text += " (query " + e.query + ")"
