@@ -123,7 +123,9 @@ func TestLeastRightsAndLostAnswer(t *testing.T) {
 	w.ovh.Fault(ovhtest.Fault{Method: "POST", Path: "/record", After: true, Drop: true})
 	m := w.start(t)
 	obtained(t, m, host)
-	eventually(t, "one record is left", func() bool { return len(w.ovh.Published("example.org")) == len(w.ovh.Records("example.org")) && len(w.ovh.CallsTo("DELETE", "/record/")) == 1 })
+	eventually(t, "one record is left", func() bool {
+		return len(w.ovh.Published("example.org")) == len(w.ovh.Records("example.org")) && len(w.ovh.CallsTo("DELETE", "/record/")) == 1
+	})
 	eventually(t, "it is told", func() bool { return w.log.has("there may be a second DNS record") })
 	eventually(t, "it is let go", func() bool {
 		records, err := m.journal().entries(t.Context(), "")

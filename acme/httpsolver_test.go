@@ -29,7 +29,7 @@ func TestHTTP01(t *testing.T) {
 	acme.Challenges[0].Zone = "example.org"
 	m := w.start(t)
 	m.settings().entries[1].resolver.servers = w.entry().Resolvers // instead of the system's
-	other := w.start(t)                                           // who shares the storage answers too
+	other := w.start(t)                                            // who shares the storage answers too
 	var answered string
 	go http.Serve(listener, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		answer, ok := other.AnswerHTTP01(strings.Split(r.Host, ":")[0], r.URL.Path)

@@ -11,7 +11,9 @@ import (
 	"vestibule/acme/ovhtest"
 )
 
-func (w *world) account(t *testing.T) *ovhAccount { return w.start(t).settings().entries[0].dns.account }
+func (w *world) account(t *testing.T) *ovhAccount {
+	return w.start(t).settings().entries[0].dns.account
+}
 
 // Changes made together share a refresh; one made later gets its own.
 func TestSharedRefresh(t *testing.T) {
