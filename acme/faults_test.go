@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"context"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -272,15 +273,40 @@ func TestNameServers(t *testing.T) {
 			obtained(t, w.start(t), host)
 		})
 	}
-	t.Run("all dead", func(t *testing.T) {
+	t.Run("none reachable", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, worldOptions{})
+		p := propagation{resolver: &resolver{servers: w.entry().Resolvers, timeout: w.pace().dnsTimeout, port: w.ovh.DNSPort()}, zone: "example.org", name: "a.example.org", value: "v"}
+		servers, err := p.servers(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.ovh.AddRecord("a.example.org", "TXT", `"v"`)
+		w.ovh.SetNameServer(0, ovhtest.BlackHole)
+		w.ovh.SetNameServer(1, ovhtest.BlackHole)
+		if v := p.look(t.Context(), servers); !v.complete() || len(v.silent) != 2 {
+			t.Errorf("the configured resolver is not believed: %s", v)
+		}
+		w.ovh.SetResolver(ovhtest.BlackHole)
+		if v := p.look(t.Context(), servers); v.complete() || len(v.silent) != 3 {
+			t.Errorf("nobody answers, yet %s", v)
+		}
+		p.resolver.servers = nil // the system's are never believed
+		w.ovh.SetResolver(ovhtest.Fresh)
+		v := p.look(t.Context(), servers)
+		ctx, cancel := context.WithTimeout(t.Context(), 0)
+		defer cancel()
+		err = p.late(ctx, v)
+		if v.complete() || err == nil || !strings.Contains(err.Error(), "none of the name servers of example.org answers: ") || !strings.Contains(err.Error(), "reach port 53") {
+			t.Errorf("%s: %v", v, err)
+		}
+	})
+	t.Run("port 53 closed", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, worldOptions{})
 		w.ovh.SetNameServer(0, ovhtest.BlackHole)
 		w.ovh.SetNameServer(1, ovhtest.BlackHole)
-		w.entry().PropagationTimeout = configs.Duration(2 * time.Second)
-		m := w.start(t)
-		m.Manage(t.Context(), []string{host})
-		reads(t, m, host, "none of the name servers of example.org answers", "reach port 53")
+		obtained(t, w.start(t), host)
 	})
 	t.Run("slow publication", func(t *testing.T) {
 		t.Parallel()

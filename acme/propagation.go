@@ -109,7 +109,7 @@ func (p *propagation) late(ctx context.Context, last view) error {
 		return ctx.Err()
 	}
 	if len(last.showing)+len(last.lacking) == 0 {
-		return newFault("let this machine reach port 53 of any address, over UDP and TCP",
+		return newFault("let this machine reach port 53 of any address, over UDP and TCP; or set `resolvers` to what it can reach",
 			"none of the name servers of %s answers: %s", p.zone, join(last.silent))
 	}
 	return newFault("raise propagation_timeout if the zone is merely slow; else ask OVH why its servers differ",
@@ -139,12 +139,28 @@ func (p *propagation) servers(ctx context.Context) ([]server, error) {
 	return servers, nil
 }
 
-// look asks all servers at once.
+// look asks all servers at once. Where none can be reached because port 53 is closed
+// to the outside, the resolvers that the operator names are believed instead; those
+// of the system would hide a name server that lags behind.
 func (p *propagation) look(ctx context.Context, servers []server) view {
+	v := p.lookAt(ctx, servers, p.see)
+	if len(v.showing)+len(v.lacking) > 0 || len(p.resolver.servers) == 0 {
+		return v
+	}
+	var resolvers []server
+	for _, address := range p.resolver.servers {
+		resolvers = append(resolvers, server{"resolver", address})
+	}
+	instead := p.lookAt(ctx, resolvers, p.seeThrough)
+	instead.silent = append(instead.silent, v.silent...)
+	return instead
+}
+
+func (p *propagation) lookAt(ctx context.Context, servers []server, see func(context.Context, server) sight) view {
 	results := make([]sight, len(servers))
 	var tasks sync.WaitGroup
 	for i, s := range servers {
-		tasks.Go(func() { results[i] = p.see(ctx, s) })
+		tasks.Go(func() { results[i] = see(ctx, s) })
 	}
 	tasks.Wait()
 	var v view
@@ -196,6 +212,19 @@ func (p *propagation) ask(ctx context.Context, network string, s server) sight {
 	case reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError:
 		return silent
 	}
+	return p.judge(reply)
+}
+
+// seeThrough asks a resolver.
+func (p *propagation) seeThrough(ctx context.Context, s server) sight {
+	reply, err := p.resolver.ask(ctx, s.address, p.name, dns.TypeTXT)
+	if err != nil {
+		return silent
+	}
+	return p.judge(reply)
+}
+
+func (p *propagation) judge(reply *dns.Msg) sight {
 	for _, txt := range records[*dns.TXT](reply) {
 		if strings.Join(txt.Txt, "") == p.value {
 			return shows
