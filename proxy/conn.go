@@ -25,16 +25,16 @@ var errResponse = errors.New("malformed response")
 // conn is a connection to an upstream that carries one exchange after another.
 type conn struct {
 	net.Conn
-	up        *Upstream
-	raw       syscall.RawConn       // the socket; nil when there is none
-	probe     func(fd uintptr) bool // look, made once
-	silent    bool                  // what look saw
-	r         *bufio.Reader
-	reused    bool // it has carried an exchange before
-	sent      bool // a byte of the current request has been written
-	received  bool // a byte of the current response has been read
-	idleSince time.Time
-	closed    bool
+	up       *Upstream
+	raw      syscall.RawConn       // the socket; nil when there is none
+	probe    func(fd uintptr) bool // look, made once
+	silent   bool                  // what look saw
+	r        *bufio.Reader
+	reused   bool // it has carried an exchange before
+	sent     bool // a byte of the current request has been written
+	received bool // a byte of the current response has been read
+	stale    bool // idle since before the reaper's last round
+	closed   bool
 }
 
 func newConn(u *Upstream, nc net.Conn) *conn {
@@ -190,7 +190,7 @@ func parseFields(h Header, text string) (Header, error) {
 		if !ok || !isToken(name) {
 			return h, fmt.Errorf("%w: field line %.64q", errResponse, line)
 		}
-		value = strings.Trim(value, " \t")
+		value = trimBlanks(value)
 		if !isFieldValue(value) {
 			return h, fmt.Errorf("%w: value of field %s", errResponse, name)
 		}

@@ -28,35 +28,55 @@ func (h Header) Values(buf []string, name string) []string {
 	return buf
 }
 
+// trimBlanks removes the blanks around a value or an item (OWS in RFC 9110,
+// section 5.6.3).
+func trimBlanks(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
 // hasToken says whether a comma-separated list holds a token, in any case.
 func hasToken(list, token string) bool {
 	for list != "" {
 		var item string
 		item, list, _ = strings.Cut(list, ",")
-		if strings.EqualFold(strings.Trim(item, " \t"), token) {
+		if strings.EqualFold(trimBlanks(item), token) {
 			return true
 		}
 	}
 	return false
 }
 
-// hopFields are meant for the next hop alone (RFC 9110, section 7.6.1);
-// HTTP2-Settings belongs to an upgrade that RFC 9113 withdrew.
-var hopFields = map[string]bool{
-	"connection": true, "proxy-connection": true, "keep-alive": true, "te": true, "trailer": true,
-	"transfer-encoding": true, "upgrade": true, "http2-settings": true,
-	"proxy-authenticate": true, "proxy-authorization": true, "proxy-authentication-info": true,
+// forThisHop says whether a field, in lower case, is meant for the next hop alone
+// (RFC 9110, section 7.6.1); HTTP2-Settings belongs to an upgrade that RFC 9113
+// withdrew.
+func forThisHop(name []byte) bool {
+	switch string(name) {
+	case "connection", "proxy-connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings",
+		"proxy-authenticate", "proxy-authorization", "proxy-authentication-info":
+		return true
+	}
+	return false
 }
 
-// ownFields are set anew from what is known: the framing, and who the client
-// is. So is whatever begins with identityPrefix.
-var ownFields = map[string]bool{
-	"host": true, "content-length": true, "expect": true, "forwarded": true, "x-real-ip": true,
+// setAnew says whether a request field, in lower case, is set from what is known:
+// the framing, and who the client is. So is whatever begins with identityPrefix.
+func setAnew(name []byte) bool {
+	switch string(name) {
+	case "host", "content-length", "expect", "forwarded", "x-real-ip":
+		return true
+	}
+	return false
 }
 
 const identityPrefix = "x-forwarded-"
 
-// longestField is the length of the longest name in hopFields and ownFields.
+// longestField is the length of the longest name that forThisHop and setAnew know.
 const longestField = len("proxy-authentication-info")
 
 // dropped says whether a request field or trailer is left out: it is for this
@@ -72,7 +92,7 @@ func dropped(name string, connection []string) bool {
 		for i := range n {
 			n[i] = plain(name[i])
 		}
-		if hopFields[string(n)] || ownFields[string(n)] {
+		if forThisHop(n) || setAnew(n) {
 			return true
 		}
 	}
@@ -88,7 +108,7 @@ func droppedFromResponse(name string, connection []string) bool {
 		for i := range n {
 			n[i] = lower(name[i])
 		}
-		if hopFields[string(n)] || string(n) == "content-length" {
+		if forThisHop(n) || string(n) == "content-length" {
 			return true
 		}
 	}

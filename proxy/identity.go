@@ -33,7 +33,7 @@ func identify(req *Request, proxies []netip.Prefix) identity {
 			} else {
 				list, last = "", list
 			}
-			addr, ok := parseHop(strings.Trim(last, " \t"))
+			addr, ok := parseHop(trimBlanks(last))
 			if !ok {
 				return id
 			}

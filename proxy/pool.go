@@ -71,7 +71,8 @@ func (p *pool) less(i, j int) bool {
 // cannot be had, nothing has been sent yet, so another of the pool is tried at
 // once; when none is left, the choice is made again until hold has passed.
 func (p *pool) connect(ctx context.Context, key []byte) (*conn, error) {
-	start, wait := time.Now(), 25*time.Millisecond
+	var start time.Time // of the wait
+	wait := 25 * time.Millisecond
 	for tries := 1; ; tries++ {
 		c, err := p.pick(key).take(ctx)
 		if err == nil || ctx.Err() != nil {
@@ -79,6 +80,9 @@ func (p *pool) connect(ctx context.Context, key []byte) (*conn, error) {
 		}
 		if tries < len(p.upstreams) && p.standby() {
 			continue
+		}
+		if start.IsZero() {
+			start = time.Now()
 		}
 		left := p.hold - time.Since(start)
 		if left <= 0 || !absent(err) && !errors.Is(err, errMaxConns) {

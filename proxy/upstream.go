@@ -14,11 +14,11 @@ import (
 	"vestibule/configs"
 )
 
-// idleUpstream is how long an unused connection to an upstream is kept. It
-// stays below the 60 s after which Twisted closes one
+// idleUpstream is how long an unused connection to an upstream is kept at least;
+// twice that at most. It stays below the 60 s after which Twisted closes one
 // (twisted.web.http.HTTPChannel.timeOut), so that we rarely write into a
 // connection that is being closed.
-const idleUpstream = 30 * time.Second
+const idleUpstream = 20 * time.Second
 
 // maxIdle bounds the unused connections kept per upstream: about as many as a
 // burst of requests uses at once, or each burst would dial most of them anew.
@@ -188,8 +188,7 @@ func (u *Upstream) give(c *conn) {
 	if u.cooling.Load() != 0 {
 		u.cooling.Store(0)
 	}
-	c.SetDeadline(time.Time{})
-	c.idleSince = time.Now()
+	c.stale = false
 	u.mu.Lock()
 	if u.retired || len(u.idle) >= maxIdle {
 		u.mu.Unlock()
@@ -203,13 +202,16 @@ func (u *Upstream) give(c *conn) {
 	u.mu.Unlock()
 }
 
-// reap closes connections that were idle for too long.
+// reap closes the connections that were idle already in its last round, and have
+// not been used since. As the one used last is taken first, they are in front.
 func (u *Upstream) reap() {
-	limit := time.Now().Add(-idleUpstream)
 	u.mu.Lock()
 	n := 0
-	for n < len(u.idle) && !u.idle[n].idleSince.After(limit) {
+	for n < len(u.idle) && u.idle[n].stale {
 		n++
+	}
+	for _, c := range u.idle[n:] {
+		c.stale = true
 	}
 	old := append([]*conn(nil), u.idle[:n]...)
 	rest := copy(u.idle, u.idle[n:])
