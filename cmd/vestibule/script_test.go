@@ -47,12 +47,7 @@ sites:
 func setUpScript(env *testscript.Env) error {
 	var addresses [4]string
 	for i, name := range []string{"HTTPS", "FEDERATION", "HTTP", "ADMIN"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		defer l.Close()
-		addresses[i] = l.Addr().String()
+		addresses[i] = freeAddress(env.T())
 		env.Setenv(name, addresses[i])
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
