@@ -56,7 +56,11 @@ func TestRenewalUnderLoad(t *testing.T) {
 		t.Errorf("%d orders for %d certificates", n, certificates)
 	}
 	if w.log.has("level=ERROR") {
-		t.Error("errors are logged though nothing failed")
+		for line := range strings.Lines(w.log.String()) {
+			if strings.Contains(line, "level=ERROR") {
+				t.Error(line)
+			}
+		}
 	}
 	for _, s := range m.Stats() {
 		if s.Obtained != 1 || s.Renewed < 2 || s.Failed != 0 {
@@ -133,6 +137,24 @@ func TestAccountLost(t *testing.T) {
 	}
 	if err := m.Renew(t.Context(), host); err == nil || !strings.HasPrefix(err.Error(), key+" in the storage is damaged") {
 		t.Errorf("%v", err)
+	}
+}
+
+// An authority that stumbles over what an order replaces gets one that replaces
+// nothing: acmez gives up after three answers of 500.
+func TestReplacesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{})
+	m := w.start(t)
+	obtained(t, m, host)
+	for range 3 {
+		w.ca.refuse(500, "serverInternal", "could not find an order for the given certificate", nil)
+	}
+	if err := m.Renew(t.Context(), host); err != nil {
+		t.Error(err)
+	}
+	if n := w.ca.ordered(); n != 5 {
+		t.Errorf("%d orders", n)
 	}
 }
 
