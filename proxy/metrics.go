@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,7 +13,7 @@ import (
 type Metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
-	up       *prometheus.GaugeVec
+	up       *upstreams
 	lost     *prometheus.CounterVec
 	inflight prometheus.Gauge
 	reload   prometheus.Gauge
@@ -29,8 +30,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "vestibule_request_duration_seconds",
 			Help:    "Time from a request's head to the end of its response; long polls included.",
 			Buckets: []float64{.005, .02, .1, .5, 2, 10, 35, 120}}, []string{"entrypoint", "site", "class"}),
-		up: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "vestibule_upstream_up",
-			Help: "1 while an upstream accepts connections, 0 after it refused one."}, []string{"site", "class", "upstream"}),
+		up: newUpstreams(),
 		lost: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vestibule_misrouted_total",
 			Help: "Answers 404 M_UNRECOGNIZED of a worker: it was sent something it does not serve."},
 			[]string{"site", "class", "upstream"}),
@@ -76,17 +76,40 @@ func (m *Metrics) misrouted(p *pool, upstream string) {
 	m.lost.WithLabelValues(p.Site, string(p.Class), upstream).Inc()
 }
 
-// collect sets the gauges of the pools in use; those of a former
-// configuration disappear.
-func (m *Metrics) collect(pools []*pool) {
-	m.up.Reset()
-	for _, p := range pools {
-		for _, u := range p.upstreams {
-			up := 1.0
-			if u.cooling.Load() != 0 {
-				up = 0
+// upstreams tells of the upstreams of the configuration in use, when asked.
+type upstreams struct {
+	pools atomic.Pointer[[]*pool]
+	desc  *prometheus.Desc
+}
+
+func newUpstreams() *upstreams {
+	return &upstreams{desc: prometheus.NewDesc("vestibule_upstream_up",
+		"1 while an upstream accepts connections, 0 after it refused one.", []string{"site", "class", "upstream"}, nil)}
+}
+
+// Describe implements prometheus.Collector.
+func (u *upstreams) Describe(ch chan<- *prometheus.Desc) { ch <- u.desc }
+
+// Collect implements prometheus.Collector. The main process's client and
+// federation listeners are two pools of one name, and may be one upstream.
+func (u *upstreams) Collect(ch chan<- prometheus.Metric) {
+	pools := u.pools.Load()
+	if pools == nil {
+		return
+	}
+	told := map[[3]string]bool{}
+	for _, p := range *pools {
+		for _, up := range p.upstreams {
+			labels := [3]string{p.Site, string(p.Class), up.Name}
+			if told[labels] {
+				continue
 			}
-			m.up.WithLabelValues(p.Site, string(p.Class), u.Name).Set(up)
+			told[labels] = true
+			value := 1.0
+			if up.cooling.Load() != 0 {
+				value = 0
+			}
+			ch <- prometheus.MustNewConstMetric(u.desc, prometheus.GaugeValue, value, labels[:]...)
 		}
 	}
 }

@@ -103,6 +103,7 @@ func (p *Proxy) swap(st *state, used map[upstreamID]*Upstream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.state.Store(st)
+	p.metrics.up.pools.Store(&st.pools)
 	for id, u := range p.upstreams {
 		if used[id] == nil {
 			u.retire()
@@ -183,9 +184,6 @@ func (p *Proxy) Table() *routing.Table { return p.state.Load().table }
 
 // Config is the configuration in use.
 func (p *Proxy) Config() *configs.Config { return p.state.Load().cfg }
-
-// CollectMetrics brings the gauges up to date; call it before they are read.
-func (p *Proxy) CollectMetrics() { p.metrics.collect(p.state.Load().pools) }
 
 // PoolStatus is a pool as the status page shows it.
 type PoolStatus struct {
