@@ -119,6 +119,10 @@ func TestFaultsBeforeTheOrder(t *testing.T) {
 		"zone not in the account": {
 			options: worldOptions{ovh: ovhtest.Options{Zones: []string{"example.net"}, ForeignZones: []string{"example.org"}}},
 			words:   []string{"no zone of this OVH account holds _acme-challenge.matrix.example.org; it has example.net"},
+			mend: func(w *world) {
+				w.ovh.AddZone("example.org")
+				w.ovh.AddConsumer(appKey, consumerKey, rights("example.org")...)
+			},
 		},
 		"configured zone not in the account": {
 			options: worldOptions{ovh: ovhtest.Options{Zones: []string{"example.net", "example.org"}}},
@@ -177,6 +181,7 @@ func TestFaultsBeforeTheOrder(t *testing.T) {
 		"clock of another day": {
 			spoil: func(w *world) { w.ovh.SetSkew(48 * time.Hour) },
 			words: []string{"this machine's clock is wrong by 48h0m0s, compared with OVH's (hint: run an NTP client"},
+			mend:  func(w *world) { w.ovh.SetSkew(0) },
 		},
 		"no such profile": {
 			spoil: func(w *world) { w.cfg.Certificates.ACME.Profile = "lasting" },

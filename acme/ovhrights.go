@@ -66,6 +66,7 @@ func (a *ovhAccount) checkRights(ctx context.Context, zone string) error {
 	}
 	missing := lacking(rules, neededRights(zone))
 	if len(missing) > 0 {
+		a.rights.forget() // they may be granted before the next attempt
 		return newFault("make a new token at "+createTokenURL(a.credentials.Endpoint, allRights(zone)),
 			"the OVH token lacks the right %s", joinRules(missing))
 	}

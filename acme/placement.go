@@ -83,6 +83,7 @@ func (e *dnsEntry) findZone(ctx context.Context, record string) (zone, how strin
 		}
 	}
 	if zone == "" {
+		e.account.zones.forget() // it may be added before the next attempt
 		return "", "", newFault("use the account that holds the zone, or http01, or a CNAME at "+record+" into a zone of this account",
 			"no zone of this OVH account holds %s; it has %s", record, enumerate(zones))
 	}

@@ -163,8 +163,10 @@ func (p preflight) checkOVH(ctx context.Context) (placement, error) {
 }
 
 // checkClock compares our clock with OVH's. OVH's requests are signed with its
-// time, so a wrong clock does no harm there, but certificates have dates.
+// time, so a wrong clock does no harm there, but certificates have dates. What was
+// measured before does not count: the clock may have been set since.
 func (p preflight) checkClock(ctx context.Context, account *ovhAccount) error {
+	account.offset.forget()
 	offset, err := account.clock(ctx)
 	if err != nil {
 		return err

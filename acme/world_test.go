@@ -103,7 +103,7 @@ func (*world) paceOn(dnsPort string) pace {
 	p := brisk
 	p.retry, p.retryMax = 50*time.Millisecond, 400*time.Millisecond
 	p.spent, p.spentMax = 200*time.Millisecond, time.Second
-	p.ovh = ovhPace{call: time.Second, patience: 6 * time.Second, retry: 20 * time.Millisecond, gather: 50 * time.Millisecond, memory: 100 * time.Millisecond}
+	p.ovh = ovhPace{call: time.Second, patience: 6 * time.Second, retry: 20 * time.Millisecond, gather: 50 * time.Millisecond, memory: time.Minute}
 	p.dnsTimeout, p.dnsPort = 300*time.Millisecond, dnsPort
 	p.lookFirst, p.lookMax = 50*time.Millisecond, 200*time.Millisecond
 	p.sweep, p.sweepAgain = time.Hour, 12*time.Second
