@@ -140,7 +140,7 @@ func (m *Manager) torn(ctx context.Context, name string) bool {
 }
 
 // Obtain makes one attempt at each name, all at once, and returns when the last is
-// over. It needs no Manage before it. progress, which may be nil, is called with a
+// over. It needs no Manage before it, and does not wait after orders that failed. progress, which may be nil, is called with a
 // line for every step, by one goroutine at a time. Names that a file covers need
 // nothing. The error holds one line for each name that failed.
 func (m *Manager) Obtain(ctx context.Context, names []string, progress func(string)) error {
@@ -150,16 +150,20 @@ func (m *Manager) Obtain(ctx context.Context, names []string, progress func(stri
 	if progress != nil {
 		defer m.ledger.listen(oneLine(progress))()
 	}
+	ctx = context.WithValue(ctx, insists{}, true)
+	held := m.current.Load()
 	errs := make([]error, len(names))
 	var tasks sync.WaitGroup
 	for i, name := range names {
 		name = canonical(name)
-		if m.current.Load().files.covers(name) {
+		if held.files.covers(name) {
 			continue
 		}
 		tasks.Go(func() {
 			if err := m.keep(ctx, name); err != nil {
 				errs[i] = fmt.Errorf("%s: %w", name, err)
+			} else if k := held.names[name]; k != nil {
+				k.note(nil, time.Now().Add(m.pace.check))
 			}
 		})
 	}
@@ -177,7 +181,8 @@ func oneLine(progress func(string)) func(name, step string) {
 	}
 }
 
-// Renew replaces the certificate of a managed name now, however long it is valid.
+// Renew replaces the certificate of a managed name now, however long it is valid,
+// and whatever orders failed before.
 func (m *Manager) Renew(ctx context.Context, name string) error {
 	name = canonical(name)
 	k := m.current.Load().names[name]
@@ -185,10 +190,13 @@ func (m *Manager) Renew(ctx context.Context, name string) error {
 		return fmt.Errorf("no certificate for %s is obtained here (hint: `vestibule certificates list` shows the names)", name)
 	}
 	defer m.ledger.step(name, "")
+	ctx = context.WithValue(ctx, insists{}, true)
+	var err error
 	if m.cached(name) == nil {
-		return m.keep(ctx, name)
+		err = m.keep(ctx, name)
+	} else {
+		err = m.judge(name, m.renew(ctx, name, true))
 	}
-	err := m.judge(name, m.renew(ctx, name, true))
 	if err == nil {
 		k.note(nil, time.Now().Add(m.pace.check))
 	}

@@ -12,11 +12,8 @@ import (
 type fault struct {
 	text, hint string
 	cause      error // for callers that branch; its words are in text
-	// wait is how long who refused asks to be left alone, 0 if that was not said.
+	// wait is how long nothing should be tried, at least; 0 if there is no telling.
 	wait time.Duration
-	// spent tells that an order was opened: the next attempt must be later, for
-	// the authority counts.
-	spent bool
 }
 
 func newFault(hint, format string, arguments ...any) *fault {

@@ -63,15 +63,14 @@ func (i *issuer) Issue(ctx context.Context, request *x509.CertificateRequest) (*
 		limit += e.dns.timeout
 		i.manager.sweepName(ctx, name)
 	}
-	noted := new(waits)
-	ctx, cancel := context.WithTimeout(withWaits(ctx, noted), limit)
+	ctx, cancel := context.WithTimeout(withWaits(ctx), limit)
 	defer cancel()
 	certificate, err := i.issue(ctx, s, e, name, request)
 	if err == nil {
 		return certificate, nil
 	}
 	if f := faultOf(err); f != nil {
-		f.wait = max(f.wait, time.Duration(noted.longest.Load()))
+		f.wait = max(f.wait, waited(ctx))
 		return nil, f
 	}
 	return nil, err
@@ -88,6 +87,13 @@ func requestName(request *x509.CertificateRequest) (string, error) {
 }
 
 func (i *issuer) issue(ctx context.Context, s *settings, e *entry, name string, request *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
+	before, err := i.tally(ctx, name)
+	if err == nil {
+		err = before.mayOrder(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
 	check := preflight{issuer: i, settings: s, entry: e, name: name, say: i.manager.progress(name)}
 	at, err := check.run(ctx)
 	if err != nil {
@@ -100,20 +106,29 @@ func (i *issuer) issue(ctx context.Context, s *settings, e *entry, name string, 
 	if err != nil {
 		return nil, err
 	}
-	chains, err := i.order(ctx, client, account, s.profile, name, request)
-	if isProblem(err, acme.ProblemTypeAccountDoesNotExist) {
-		if err := i.forgetAccount(ctx, s.email); err != nil {
-			return nil, err
-		}
-		if account, err = i.account(ctx, client, s.email); err != nil {
-			return nil, err
-		}
-		chains, err = i.order(ctx, client, account, s.profile, name, request)
+	if err := i.begin(ctx, name, before); err != nil {
+		return nil, err
 	}
+	chains, err := i.orderAs(ctx, client, account, s, name, request)
 	if err != nil {
-		return nil, i.failed(err)
+		return nil, i.end(ctx, name, before, err)
 	}
 	return &certmagic.IssuedCertificate{Certificate: chains[0].ChainPEM, Metadata: chains[0]}, nil
+}
+
+// orderAs orders as an account, or as a new one when the authority does not know it.
+func (i *issuer) orderAs(ctx context.Context, client *acmez.Client, account acme.Account, s *settings, name string, request *x509.CertificateRequest) ([]acme.Certificate, error) {
+	chains, err := i.order(ctx, client, account, s.profile, name, request)
+	if !isProblem(err, acme.ProblemTypeAccountDoesNotExist) {
+		return chains, err
+	}
+	if err := i.forgetAccount(ctx, s.email); err != nil {
+		return nil, err
+	}
+	if account, err = i.account(ctx, client, s.email); err != nil {
+		return nil, err
+	}
+	return i.order(ctx, client, account, s.profile, name, request)
 }
 
 // client is a client of the authority. It logs nothing: its messages hold what the
@@ -189,14 +204,12 @@ func isProblem(err error, kind string) bool {
 	return errors.As(err, &problem) && problem.Type == kind
 }
 
-// failed is the error of an order. It has been counted, whatever it was.
-func (i *issuer) failed(err error) error {
-	f := faultOf(err)
-	if f == nil {
-		f = i.explain("ordering the certificate", err)
+// failed is the error of an order.
+func (i *issuer) failed(err error) *fault {
+	if f := faultOf(err); f != nil {
+		return f
 	}
-	f.spent = true
-	return f
+	return i.explain("ordering the certificate", err)
 }
 
 // explain turns an error of acmez into a sentence.

@@ -59,7 +59,7 @@ func (k *keeper) run() {
 			wait = pause.next(err, m.pace)
 			m.log.Error("certificate not obtained", "name", k.name, "error", err, "retry_in", wait.String())
 		} else {
-			pause = backoff{}
+			pause = 0
 		}
 		k.note(err, time.Now().Add(wait))
 		select {
@@ -74,20 +74,16 @@ func (k *keeper) run() {
 }
 
 // backoff is how long failures keep a keeper waiting. What cost nothing is soon
-// tried again; orders that failed are counted by the authority.
-type backoff struct{ free, spent time.Duration }
+// tried again; a fault may ask for more patience, as after an order that failed.
+type backoff time.Duration
 
 func (b *backoff) next(err error, pace pace) time.Duration {
-	var f *fault
-	if !errors.As(err, &f) || !f.spent {
-		b.free = min(max(2*b.free, pace.retry), pace.retryMax)
-		if f != nil {
-			return max(b.free, f.wait)
-		}
-		return b.free
+	wait := min(max(2*time.Duration(*b), pace.retry), pace.retryMax)
+	*b = backoff(wait)
+	if f := faultOf(err); f != nil {
+		return max(wait, f.wait)
 	}
-	b.spent = min(max(2*b.spent, pace.spent), pace.spentMax)
-	return max(b.spent, f.wait)
+	return wait
 }
 
 // drop ends the keeping and the renewing. At the end of the process there is no

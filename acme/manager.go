@@ -253,6 +253,7 @@ func (m *Manager) onEvent(ctx context.Context, event string, data map[string]any
 	switch event {
 	case "cert_obtained":
 		m.ledger.obtained(name, renewal)
+		m.forgetOrders(ctx, name)
 		m.log.InfoContext(ctx, "certificate obtained", "name", name, "issuer", data["issuer"], "renewal", renewal)
 	case "cert_failed":
 		if err, _ := data["error"].(error); !errors.Is(err, errLeft) {
@@ -260,6 +261,18 @@ func (m *Manager) onEvent(ctx context.Context, event string, data map[string]any
 		}
 	}
 	return nil
+}
+
+// forgetOrders is for a name whose certificate has been stored: what was ordered
+// before no longer matters.
+func (m *Manager) forgetOrders(ctx context.Context, name string) {
+	i, ok := m.from.(*issuer)
+	if !ok {
+		return
+	}
+	if err := i.forgetTally(ctx, name); err != nil {
+		m.log.WarnContext(ctx, "orders that failed are still noted", "name", name, "error", storageProblem(m.directory, err))
+	}
 }
 
 // Manage sets the names to keep a certificate for and returns at once. Names

@@ -103,6 +103,9 @@ func TestStopped(t *testing.T) {
 	if took := time.Since(began); took > 3*time.Second || len(w.texts("example.org")) != 0 {
 		t.Errorf("after %v there is %q", took, w.texts("example.org"))
 	}
+	if known, err := m.from.(*issuer).tally(t.Context(), host); err != nil || known != (tally{}) {
+		t.Errorf("it counts as a failure: %+v %v", known, err)
+	}
 }
 
 // Two processes on one storage order each name once, and both serve it.

@@ -20,8 +20,16 @@ func (w *waits) note(wait time.Duration) {
 // waitKey carries the *waits of an attempt in its context.
 type waitKey struct{}
 
-func withWaits(ctx context.Context, w *waits) context.Context {
-	return context.WithValue(ctx, waitKey{}, w)
+func withWaits(ctx context.Context) context.Context {
+	return context.WithValue(ctx, waitKey{}, new(waits))
+}
+
+// waited is the longest time that was asked for during an attempt, 0 for none.
+func waited(ctx context.Context) time.Duration {
+	if noted, ok := ctx.Value(waitKey{}).(*waits); ok {
+		return time.Duration(noted.longest.Load())
+	}
+	return 0
 }
 
 // watched is a transport that notes refusals in the waits of the request.
