@@ -91,10 +91,11 @@ func (c *conn) decrypted() bool {
 	if !ok {
 		return false
 	}
-	tc.SetReadDeadline(time.Unix(1, 0)) // whatever would have to be waited for is not there
+	if tc.SetReadDeadline(time.Unix(1, 0)) != nil { // whatever would have to be waited for is not there
+		return true
+	}
 	_, err := tc.Read(make([]byte, 1))
-	tc.SetReadDeadline(time.Time{})
-	return !errors.Is(err, os.ErrDeadlineExceeded)
+	return !errors.Is(err, os.ErrDeadlineExceeded) || tc.SetReadDeadline(time.Time{}) != nil
 }
 
 // response is the head of an upstream's answer and how its body is framed.
