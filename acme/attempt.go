@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/certmagic"
+	"github.com/mholt/acmez/v3/acme"
 )
 
 // ours marks the contexts of attempts of this package. certmagic's maintenance also
@@ -75,7 +76,47 @@ func (m *Manager) overdue(certificate *certmagic.Certificate) bool {
 	return time.Now().After(renewal(certificate.Leaf).Add(2 * m.pace.check))
 }
 
-// renewal is when a certificate is renewed, unless its authority wishes otherwise:
+// due is when the name's certificate in memory is renewed: when its authority
+// suggests (RFC 9773), or with a third of its life left if that is earlier. It is
+// zero without a certificate.
+func (m *Manager) due(ctx context.Context, name string) time.Time {
+	held := m.cached(name)
+	if held == nil {
+		return time.Time{}
+	}
+	at := renewal(held.Leaf)
+	if suggested := m.suggested(ctx, name, held.Leaf); !suggested.IsZero() && suggested.Before(at) {
+		return suggested
+	}
+	return at
+}
+
+// suggested is the time that certmagic has chosen in the window its authority
+// suggests for the renewal of a certificate, zero if there is none. certmagic keeps
+// it to itself, but also in the storage.
+func (m *Manager) suggested(ctx context.Context, name string, leaf *x509.Certificate) time.Time {
+	id, err := acme.ARIUniqueIdentifier(leaf)
+	if err != nil {
+		return time.Time{}
+	}
+	content, err := m.storage.Load(ctx, certmagic.StorageKeys.SiteMeta(m.from.IssuerKey(), name))
+	if err != nil {
+		return time.Time{}
+	}
+	var stored struct {
+		IssuerData acme.Certificate `json:"issuer_data"`
+	}
+	if json.Unmarshal(content, &stored) != nil {
+		return time.Time{}
+	}
+	info := stored.IssuerData.RenewalInfo
+	if info == nil || info.UniqueIdentifier != id {
+		return time.Time{}
+	}
+	return info.SelectedTime
+}
+
+// renewal is when a certificate is renewed, unless its authority wishes it earlier:
 // with a third of its life left.
 func renewal(leaf *x509.Certificate) time.Time {
 	life := leaf.NotAfter.Sub(leaf.NotBefore)
@@ -163,7 +204,7 @@ func (m *Manager) Obtain(ctx context.Context, names []string, progress func(stri
 			if err := m.keep(ctx, name); err != nil {
 				errs[i] = fmt.Errorf("%s: %w", name, err)
 			} else if k := held.names[name]; k != nil {
-				k.note(nil, time.Now().Add(m.pace.check))
+				k.note(nil, m.due(ctx, name))
 			}
 		})
 	}
@@ -198,7 +239,7 @@ func (m *Manager) Renew(ctx context.Context, name string) error {
 		err = m.judge(name, m.renew(ctx, name, true))
 	}
 	if err == nil {
-		k.note(nil, time.Now().Add(m.pace.check))
+		k.note(nil, m.due(ctx, name))
 	}
 	return err
 }

@@ -84,7 +84,11 @@ func (m *Manager) describeManaged(k *keeper) Certificate {
 	}
 	if certificate := m.cached(k.name); certificate != nil {
 		c.fill(certificate.Leaf)
-		if err == nil {
+		switch {
+		case err != nil:
+		case m.issuer == issuerACME && !next.IsZero():
+			c.NextAttempt = next
+		default: // certmagic renews what the internal CA signed
 			c.NextAttempt = renewal(certificate.Leaf)
 		}
 	}

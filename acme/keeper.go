@@ -22,7 +22,7 @@ type keeper struct {
 
 	mu  sync.Mutex
 	err error     // of the last attempt
-	at  time.Time // of the next one
+	at  time.Time // of the next one; after success, when the certificate is due
 }
 
 // errDropped is why a keeper stops whose name is no longer managed.
@@ -57,11 +57,12 @@ func (k *keeper) run() {
 		wait := m.pace.check
 		if err != nil {
 			wait = pause.next(err, m.pace)
-			m.log.Error("certificate not obtained", "name", k.name, "error", err, "retry_in", wait.String())
+			m.log.Error("certificate not obtained", "name", k.name, "error", err, "retry_in", wait.Round(time.Second).String())
+			k.note(err, time.Now().Add(wait))
 		} else {
 			pause = 0
+			k.note(nil, m.due(k.ctx, k.name))
 		}
-		k.note(err, time.Now().Add(wait))
 		select {
 		case <-k.ctx.Done():
 		case <-k.wake:
@@ -107,8 +108,9 @@ func (k *keeper) note(err error, next time.Time) {
 	k.err, k.at = err, next
 }
 
-// last is the error of the last attempt and the time of the next; both are zero
-// while the first one is under way.
+// last is the error of the last attempt and the time of the next, which after a
+// success is when the certificate is due; both are zero while the first attempt is
+// under way.
 func (k *keeper) last() (next time.Time, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

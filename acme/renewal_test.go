@@ -2,11 +2,14 @@ package acme
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/certmagic"
 )
 
 // Certificates of twenty seconds come and go for a minute under load, while OVH has
@@ -69,6 +72,49 @@ func TestRenewalUnderLoad(t *testing.T) {
 	}
 	m.Manage(t.Context(), nil)
 	w.clean(t, "example.org")
+}
+
+// A certificate is renewed when its authority suggests (RFC 9773), and that is told.
+func TestRenewalSuggested(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{})
+	m := w.start(t)
+	obtained(t, m, host)
+	serial := find(m, host).Serial
+	key := certmagic.StorageKeys.SiteMeta(m.from.IssuerKey(), host)
+	suggest := func(at time.Time) {
+		t.Helper()
+		m.Close()
+		content, err := m.storage.Load(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stored map[string]any
+		if err := json.Unmarshal(content, &stored); err != nil {
+			t.Fatal(err)
+		}
+		stored["issuer_data"].(map[string]any)["renewal_info"].(map[string]any)["_selectedTime"] = at
+		if content, err = json.Marshal(stored); err == nil {
+			err = m.storage.Store(t.Context(), key, content)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		m = w.start(t)
+		m.Manage(t.Context(), []string{host})
+	}
+	soon := time.Now().Add(30 * time.Hour).UTC()
+	suggest(soon)
+	eventually(t, "it is told", func() bool { return find(m, host).NextAttempt.Equal(soon) })
+	if c := find(m, host); c.Serial != serial || w.ca.ordered() != 1 {
+		t.Errorf("%+v", c)
+	}
+	suggest(time.Now().Add(-time.Minute))
+	eventually(t, "it is renewed", func() bool { c := find(m, host); return c.State == Valid && c.Serial != serial })
+	eventually(t, "that is no longer due", func() bool { return find(m, host).NextAttempt.After(soon) })
+	if n := w.ca.ordered(); n != 2 {
+		t.Errorf("%d orders", n)
+	}
 }
 
 // Renew replaces a certificate that is still good, at once.
