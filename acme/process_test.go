@@ -150,6 +150,32 @@ func TestSweepByValue(t *testing.T) {
 	}
 }
 
+// Of two accounts that look the same, the one for the record's name deletes it: the
+// other may not, or would take a record it cannot see for one that is gone.
+func TestSweepBesideAnother(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{ovh: ovhtest.Options{Zones: []string{"example.net", "example.org"}}})
+	acme := w.cfg.Certificates.ACME
+	acme.Challenges = nil
+	for _, zone := range []string{"example.net", "example.org"} {
+		w.ovh.AddAccessToken("token-of-"+zone, rights(zone)...)
+		acme.Challenges = append(acme.Challenges, configs.Challenge{Zone: zone, DNS01: &configs.DNS01{
+			OVH: &configs.OVH{Endpoint: w.ovh.URL, AccessTokenFile: secretFile(t, "token-of-"+zone)},
+		}})
+	}
+	m := w.start(t)
+	w.ovh.AddRecord("_acme-challenge.matrix.example.org", "TXT", `"ours"`)
+	r := &record{Name: host, Zone: "example.org", Sub: "_acme-challenge.matrix", Value: "ours"}
+	r.Account = m.settings().accountFor(r).identity()
+	if err := m.journal().write(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	m.sweepAll(t.Context())
+	if left := w.texts("example.org"); len(left) != 0 {
+		t.Errorf("left %q\n%s", left, w.log.String())
+	}
+}
+
 // A record of an account that is no longer configured is told, not forgotten.
 func TestSweepWithoutAccount(t *testing.T) {
 	t.Parallel()

@@ -134,17 +134,22 @@ func (s *settings) entryFor(name string) (*entry, error) {
 }
 
 // accountFor is the account that can delete a record: the one that made it, else
-// the one for its name, else nil.
+// the one for its name, else nil. Accounts may look the same, as those of tokens
+// do; then the one for its name comes first.
 func (s *settings) accountFor(r *record) *ovhAccount {
+	var own *ovhAccount
+	if e, err := s.entryFor(r.Name); err == nil && e.dns != nil {
+		own = e.dns.account
+	}
+	if own != nil && own.identity() == r.Account {
+		return own
+	}
 	for _, e := range s.entries {
 		if e.dns != nil && e.dns.account.identity() == r.Account {
 			return e.dns.account
 		}
 	}
-	if e, err := s.entryFor(r.Name); err == nil && e.dns != nil {
-		return e.dns.account
-	}
-	return nil
+	return own
 }
 
 // usesDNS tells whether any entry makes records.

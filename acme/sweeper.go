@@ -40,6 +40,9 @@ func (m *Manager) sweepAll(ctx context.Context) {
 	}
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
+		if ctx.Err() != nil {
+			return // the next process goes on
+		}
 		m.sweepUnlessBusy(ctx, name)
 	}
 }
