@@ -17,9 +17,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"net"
-	"strconv"
-	"strings"
 
 	"vestibule/configs"
 )
@@ -121,14 +118,11 @@ func render(document object) ([]byte, error) {
 // publicURL is where clients reach a host: port 443 unless the https entrypoint
 // has another public_port. The port listened on does not count: these documents
 // are fetched from port 443 (client-server API, "Well-known URIs"), so whoever
-// reads them came through it or a mapping of it.
+// reads them came through it or a mapping of it. An IPv6 address is a host with
+// its brackets.
 func publicURL(cfg *configs.Config, host string) string {
-	authority := host
-	if strings.Contains(host, ":") {
-		authority = "[" + host + "]"
-	}
 	if port := cfg.Entrypoints.HTTPS.PublicPort; port != 0 && port != 443 {
-		authority = net.JoinHostPort(host, strconv.Itoa(port))
+		return fmt.Sprintf("https://%s:%d", host, port)
 	}
-	return "https://" + authority
+	return "https://" + host
 }

@@ -65,7 +65,7 @@ func TestGolden(t *testing.T) {
 	usual.Entrypoints.HTTPS.PublicPort = 443
 	usual.Entrypoints.HTTPS.Addresses = []configs.Address{":8443"}
 	ipv6 := plainSite()
-	ipv6.Host, ipv6.Federation.Host, ipv6.Federation.Port = "::1", "::1", 18448
+	ipv6.Host, ipv6.Federation.Host, ipv6.Federation.Port = "[::1]", "[::1]", 18448
 
 	for _, c := range []struct {
 		golden string

@@ -3,7 +3,6 @@ package wellknown
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -16,7 +15,7 @@ import (
 // would look for SRV records first.
 func server(site *configs.Site) object {
 	federation := site.Federation
-	return object{"m.server": net.JoinHostPort(federation.Host, strconv.Itoa(federation.Port))}
+	return object{"m.server": fmt.Sprintf("%s:%d", federation.Host, federation.Port)}
 }
 
 // delegates tells whether peers are to find the site through the document. A
