@@ -18,6 +18,10 @@ func (c claim) meets(other claim) bool {
 	return c.host == other.host && c.path == other.path && !(c.synapse && other.synapse && c.site == other.site)
 }
 
+// foreign tells whether the host is another site's: whose admins may pass its
+// gates could not be said of one that two sites share.
+func (c claim) foreign(other claim) bool { return c.host == other.host && c.site != other.site }
+
 // checkClaims reports what is claimed twice, naming both places.
 func (c *Config) checkClaims(at spot) {
 	var claims []claim
@@ -29,14 +33,18 @@ func (c *Config) checkClaims(at spot) {
 		if later.host == "" || later.path == "" || reported[later.at.path] {
 			continue
 		}
+		what, remedy := later.host+later.path, "give one of them another host or path"
 		earlier := slices.IndexFunc(claims[:i], later.meets)
+		if earlier < 0 {
+			what, remedy = later.host, "give one of them another host"
+			earlier = slices.IndexFunc(claims[:i], later.foreign)
+		}
 		if earlier < 0 {
 			continue
 		}
 		reported[later.at.path] = true
 		other := claims[earlier]
-		later.at.fail(later.host+later.path+" is already claimed by "+other.at.path+" at "+other.at.place.String(),
-			"give one of them another host or path")
+		later.at.fail(what+" is already claimed by "+other.at.path+" at "+other.at.place.String(), remedy)
 	}
 	c.checkReserved(claims)
 }
@@ -99,9 +107,23 @@ func (s *Site) claims(at spot) []claim {
 	return claims
 }
 
-// owner gives the site whose Synapse has the host, -1 when it is nobody's.
-func (c *Config) owner(host string) int {
-	return slices.IndexFunc(c.Sites, func(s *Site) bool {
-		return host != "" && (s.Host == host || s.Federation.Host == host || serverHost(s.ServerName) == host)
+// owners gives the site of each host that something but a route answers on.
+func (c *Config) owners(at spot) map[string]int {
+	owners := map[string]int{}
+	for i, site := range c.Sites {
+		for _, claim := range site.claims(at.index(i)) {
+			if _, owned := owners[claim.host]; !owned {
+				owners[claim.host] = i
+			}
+		}
+	}
+	return owners
+}
+
+// hides tells whether a host does not show /health and /metrics, which its
+// Synapse has for its monitoring.
+func (c *Config) hides(host string) bool {
+	return slices.ContainsFunc(c.Sites, func(s *Site) bool {
+		return host != "" && (s.Host == host || s.Federation.Host == host)
 	})
 }

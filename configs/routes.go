@@ -17,7 +17,7 @@ type placedRoute struct {
 // priority.
 func (c *Config) checkRoutes(at spot) {
 	var routes []placedRoute
-	processes := c.synapseProcesses()
+	processes, owners := c.synapseProcesses(), c.owners(at)
 	for i, site := range c.Sites {
 		names := map[string]Place{}
 		for j := range site.Routes {
@@ -28,7 +28,7 @@ func (c *Config) checkRoutes(at spot) {
 			} else {
 				names[route.Name] = route.at.key("name").place
 			}
-			c.checkRouteHosts(route)
+			c.checkRouteHosts(route, owners)
 			route.checkRewriteTarget(processes)
 			if slices.Contains(route.Entrypoints, "internal") && len(site.Internal.Addresses) == 0 {
 				route.at.key("entrypoints").fail("the site has no internal entrypoint", "write internal: { addresses: [\":8008\"] } in the site, or remove internal here")
@@ -44,20 +44,19 @@ func (c *Config) checkRoutes(at spot) {
 	}
 }
 
-// checkRouteHosts reports hosts of another site, and paths that hosts of
-// Synapse answer before any route is tried: /health and /metrics are for its
-// monitoring.
-func (c *Config) checkRouteHosts(route placedRoute) {
+// checkRouteHosts reports hosts of another site, and paths that some hosts hide
+// before any route is tried. A host that nobody has goes to the site whose route names it first.
+func (c *Config) checkRouteHosts(route placedRoute, owners map[string]int) {
 	for i, host := range route.Hosts {
-		owner := c.owner(host)
-		if owner < 0 {
-			continue
+		owner, owned := owners[host]
+		if !owned {
+			owner, owners[host] = route.site, route.site
 		}
 		if other := c.Sites[owner]; owner != route.site {
 			route.at.key("hosts").index(i).fail(quote(host)+" belongs to the site "+other.ServerName+" at "+other.Place.String(),
 				"write the route there")
 		}
-		if path := strings.TrimSuffix(route.Path, "/"); path == "/health" || path == "/metrics" {
+		if path := strings.TrimSuffix(route.Path, "/"); c.hides(host) && (path == "/health" || path == "/metrics") {
 			route.at.key("path").fail(quote(route.Path)+" is answered with 404 on "+host+", whatever the routes", "choose another path")
 		}
 	}
