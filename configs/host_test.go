@@ -109,6 +109,7 @@ func TestClosedBy(t *testing.T) {
 		"/_synapse/admin":              "/_synapse/admin",
 		"/_synapse/admin/v1/users":     "/_synapse/admin",
 		"/_synapse/%61dmin/v1":         "/_synapse/admin",
+		"//_synapse/admin":             "/_synapse/admin",
 		"/_synapse/mas/x":              "/_synapse/mas",
 		"/_synapse/administration":     "/_synapse/administration", // nothing today
 		"/_synapse/client/pick_idp":    "",

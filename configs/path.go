@@ -53,12 +53,13 @@ func prefixMistake(path string) (message, hint string) {
 // gate, and mas, metrics, replication and whatever a later version adds are for
 // its neighbours alone (Synapse, docs/reverse_proxy.md, "Synapse administration
 // endpoints"). Letters may be percent-encoded: Synapse finds these resources by
-// their decoded segments (util/httpresourcetree.py).
+// their decoded segments (util/httpresourcetree.py). It passes over slashes at
+// the beginning (http/server.py, RootRedirect.getChild).
 func closedBy(path string) string {
 	if decoded, err := url.PathUnescape(path); err == nil {
 		path = decoded
 	}
-	rest, found := strings.CutPrefix(path, "/_synapse/")
+	rest, found := strings.CutPrefix(strings.TrimLeft(path, "/"), "_synapse/")
 	segment, _, _ := strings.Cut(rest, "/")
 	if !found || segment == "" || segment == "client" {
 		return ""

@@ -19,6 +19,7 @@ func (c *Config) checkRoutes(at spot) {
 	var routes []placedRoute
 	processes, owners := c.synapseProcesses(), c.owners(at)
 	for i, site := range c.Sites {
+		site.checkApps(at.index(i), processes)
 		names := map[string]Place{}
 		for j := range site.Routes {
 			route := placedRoute{&site.Routes[j], i, at.index(i).key("routes").index(j)}
@@ -93,6 +94,29 @@ func (r placedRoute) checkRewriteTarget(processes map[string]bool) {
 			r.at.key("upstreams").index(i).fail(quote(upstream.URL)+" is a process of Synapse, which must get paths as they came",
 				"remove strip_prefix and add_prefix, or use replace_path")
 		}
+	}
+}
+
+// checkApps reports a process of Synapse behind a path that is stripped, for the
+// same reason.
+func (s *Site) checkApps(at spot, processes map[string]bool) {
+	check := func(upstream *Upstream, at spot) {
+		if upstream != nil && upstream.URL != "" && processes[upstream.Address()] {
+			at.fail(quote(upstream.URL)+" is a process of Synapse, which needs no path of its own", "name the application's own address")
+		}
+	}
+	if s.Element != nil {
+		check(s.Element.Upstream, at.key("element").key("upstream"))
+	}
+	if s.Ketesa != nil {
+		check(s.Ketesa.Upstream, at.key("ketesa").key("upstream"))
+	}
+	if s.Ntfy != nil {
+		check(s.Ntfy.Upstream, at.key("ntfy").key("upstream"))
+	}
+	if s.ElementCall != nil {
+		check(s.ElementCall.JWT, at.key("element_call").key("jwt"))
+		check(s.ElementCall.SFU, at.key("element_call").key("sfu"))
 	}
 }
 

@@ -15,7 +15,7 @@ func (u Upstream) Network() string {
 }
 
 // Address is where to dial: "host:port", the port being 80 or 443 when the URL
-// names none, or the path of a Unix socket.
+// names none, or the path of a Unix socket. Hosts are in lower case.
 func (u Upstream) Address() string {
 	if path, ok := strings.CutPrefix(u.URL, "unix:"); ok {
 		return path
@@ -32,7 +32,7 @@ func (u Upstream) Address() string {
 	default:
 		port = "80"
 	}
-	return net.JoinHostPort(parsed.Hostname(), port)
+	return net.JoinHostPort(strings.ToLower(parsed.Hostname()), port)
 }
 
 // TLS tells whether the upstream is spoken to over TLS.
