@@ -2,6 +2,7 @@ package acme
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -312,6 +313,22 @@ func TestNameServers(t *testing.T) {
 		w.ovh.SetNameServer(0, ovhtest.BlackHole)
 		w.ovh.SetNameServer(1, ovhtest.BlackHole)
 		obtained(t, w.start(t), host)
+	})
+	t.Run("all twice", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, worldOptions{})
+		obtained(t, w.start(t), host)
+		looks := map[string]int{}
+		for _, q := range w.ovh.Queries() {
+			if q.Type == "TXT" && q.Server != ovhtest.Resolver {
+				looks[fmt.Sprint(q.Server, q.Network)]++
+			}
+		}
+		for _, server := range []string{"0udp", "0tcp", "1udp", "1tcp"} {
+			if looks[server] < 2 {
+				t.Errorf("%v", looks)
+			}
+		}
 	})
 	t.Run("slow publication", func(t *testing.T) {
 		t.Parallel()

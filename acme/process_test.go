@@ -90,6 +90,41 @@ func TestKilled(t *testing.T) {
 	})
 }
 
+// A process that is killed before it learns the id of its record had noted the record
+// already: the next one finds it.
+func TestKilledBeforeTheAnswer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{})
+	w.ovh.Fault(ovhtest.Fault{Method: "POST", Path: "/record", After: true, Drop: true, Times: ovhtest.Forever})
+	w.ovh.Fault(ovhtest.Fault{Method: "GET", Path: "/record?", Delay: ovhtest.Forever, Times: ovhtest.Forever})
+	child := w.spawn(t, host)
+	eventually(t, "the record is made", func() bool { return len(w.texts("example.org")) == 1 })
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	child.Wait()
+	w.ovh.ClearFaults()
+	obtained(t, w.start(t), host)
+	w.clean(t, "example.org")
+}
+
+// Records of another process that is at work are noted in the same journal, and stay.
+func TestSweepBesideAProcess(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{})
+	w.ovh.SetNameServer(1, ovhtest.Stale)
+	busy := w.start(t)
+	busy.Manage(t.Context(), []string{host})
+	eventually(t, "the record is published", func() bool { return strings.Contains(find(busy, host).Progress, "waiting for DNS") })
+	w.start(t).sweepAll(t.Context())
+	if left := w.texts("example.org"); len(left) != 1 || w.log.has("left behind") {
+		t.Errorf("%q\n%s", left, w.log.String())
+	}
+	w.ovh.SetNameServer(1, ovhtest.Fresh)
+	eventually(t, "the certificate is obtained", func() bool { return find(busy, host).State == Valid })
+	w.clean(t, "example.org")
+}
+
 // A process that is told to stop takes its records back, and soon.
 func TestStopped(t *testing.T) {
 	t.Parallel()
@@ -114,6 +149,7 @@ func TestTwoProcesses(t *testing.T) {
 	w := newWorld(t, worldOptions{})
 	names := []string{host, "auth.example.org", "*.example.org"}
 	w.spawn(t, names...)
+	eventually(t, "the other begins", func() bool { return w.log.has("certificate under way") })
 	m := w.start(t)
 	obtained(t, m, names...)
 	time.Sleep(2 * time.Second) // for the orders of the other, if it made any
