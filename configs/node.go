@@ -112,7 +112,8 @@ func (p *parser) root(document *yaml.Node) *node {
 	root := p.convert(document.Content[0], "", Place{}, 0)
 	switch {
 	case p.tooLarge:
-		p.fail(1, 1, "is too large or too deep once its aliases are replaced", "write fewer anchors and aliases")
+		p.fail(1, 1, fmt.Sprintf("holds more than %d values, or values more than %d deep", maxNodes, maxDepth),
+			"write less; each alias counts as what it stands for")
 		return nil
 	case root.isNull():
 		return nil
@@ -170,7 +171,21 @@ func (p *parser) syntaxError(data []byte, err error) {
 		p.fail(tab, column, "a tab indents this line", "indent with spaces")
 		return
 	}
-	p.fail(line, 1, "is not valid YAML: "+text, "")
+	p.fail(line, 1, "is not valid YAML: "+text, syntaxHints[text])
+}
+
+// syntaxHints say what people mostly did when yaml.v3 says the key. The line it
+// gives may be that where the mapping or the list begins.
+var syntaxHints = map[string]string{
+	"mapping values are not allowed in this context":        `a text that holds ": " stands in quotes, and a key below another is indented`,
+	"could not find expected ':'":                           `write "key: value", with a colon and a space`,
+	"did not find expected key":                             "from here on, keys of one mapping and items of one list begin in the same column",
+	"did not find expected '-' indicator":                   "from here on, keys of one mapping and items of one list begin in the same column",
+	"did not find expected ',' or ']'":                      `a list in brackets needs a comma between two items and a "]" at its end`,
+	"did not find expected ',' or '}'":                      `a mapping in braces needs a comma between two keys and a "}" at its end`,
+	"found unexpected end of stream":                        "a quote further up is not closed",
+	"did not find expected alphabetic or numeric character": `a text that begins with "*" or "&" stands in quotes`,
+	"found character that cannot start any token":           `a text that begins with "@", "%" or a backtick stands in quotes`,
 }
 
 // tabIndent finds the first line indented with a tab.
