@@ -150,6 +150,22 @@ func TestTwoAccounts(t *testing.T) {
 	w.clean(t, "example.net")
 }
 
+// With several accounts, what is wrong with one is said with its place. Names that
+// are told of the same fault do not disturb each other.
+func TestPlaceOfAnAccount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{})
+	w.ovh.Fault(ovhtest.Fault{Path: "/auth/currentCredential", Status: 200, Body: `{"status":"pendingValidation"}`, Times: ovhtest.Forever})
+	acme := w.cfg.Certificates.ACME
+	acme.Challenges = append([]configs.Challenge{{Zone: "example.net", HTTP01: &configs.HTTP01{}}}, acme.Challenges...)
+	m := w.start(t)
+	names := []string{"a.example.org", "b.example.org", "c.example.org"}
+	m.Manage(t.Context(), names)
+	for _, name := range names {
+		reads(t, m, name, "certificates.acme.challenges[1]: the OVH consumer key is not in force: its status is pendingValidation (hint: open the link")
+	}
+}
+
 // TestStrayEnvironment cannot run beside others: the environment is of the process.
 func TestStrayEnvironment(t *testing.T) {
 	directory := t.TempDir()

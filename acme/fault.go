@@ -29,6 +29,21 @@ func (f *fault) because(cause error) *fault {
 	return f
 }
 
+// waiting is a copy that asks for at least this patience: several names may have
+// been told of the same fault.
+func (f *fault) waiting(wait time.Duration) *fault {
+	longer := *f
+	longer.wait = max(f.wait, wait)
+	return &longer
+}
+
+// at is a copy that names a place in the configuration first.
+func (f *fault) at(place string) *fault {
+	placed := *f
+	placed.text = place + ": " + f.text
+	return &placed
+}
+
 func (f *fault) Error() string {
 	if f.hint != "" {
 		return f.text + " (hint: " + f.hint + ")"

@@ -70,8 +70,7 @@ func (i *issuer) Issue(ctx context.Context, request *x509.CertificateRequest) (*
 		return certificate, nil
 	}
 	if f := faultOf(err); f != nil {
-		f.wait = max(f.wait, waited(ctx))
-		return nil, f
+		return nil, f.waiting(waited(ctx))
 	}
 	return nil, err
 }

@@ -58,6 +58,7 @@ func (p preflight) run(ctx context.Context) (placement, error) {
 	} else {
 		query.method = acme.ChallengeTypeDNS01
 		at, err = p.checkOVH(ctx)
+		err = p.placed(err)
 	}
 	if err != nil {
 		return placement{}, err
@@ -160,6 +161,14 @@ func (p preflight) checkOVH(ctx context.Context) (placement, error) {
 	}
 	p.countLeftovers(ctx, at)
 	return at, nil
+}
+
+// placed names the entry that an error is of, when there are several.
+func (p preflight) placed(err error) error {
+	if f := faultOf(err); f != nil && len(p.settings.entries) > 1 {
+		return f.at(p.entry.label)
+	}
+	return err
 }
 
 // checkClock compares our clock with OVH's. OVH's requests are signed with its

@@ -94,7 +94,7 @@ func (i *issuer) end(ctx context.Context, name string, before tally, err error) 
 	after := before
 	if !errors.Is(ctx.Err(), context.Canceled) {
 		after = before.another(i.manager.pace, f, waited(ctx), name)
-		f.wait = time.Until(after.Until)
+		f = f.waiting(time.Until(after.Until))
 	}
 	ctx = context.WithoutCancel(ctx)
 	if after.Orders == 0 {
