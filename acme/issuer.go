@@ -194,8 +194,14 @@ func (i *issuer) issued(ctx context.Context, leaf *x509.Certificate, name string
 }
 
 // GetRenewalInfo asks the authority when a certificate is best renewed (RFC 9773).
+// Without an answer it is renewed all the same.
 func (i *issuer) GetRenewalInfo(ctx context.Context, certificate certmagic.Certificate) (acme.RenewalInfo, error) {
-	return i.client(i.manager.settings()).GetRenewalInfo(ctx, certificate.Leaf)
+	info, err := i.client(i.manager.settings()).GetRenewalInfo(ctx, certificate.Leaf)
+	if err != nil && ctx.Err() == nil {
+		i.manager.log.WarnContext(ctx, "authority does not say when to renew; done with a third of the life left",
+			"name", certificate.Names[0], "error", i.explain("asking when to renew", err))
+	}
+	return info, err
 }
 
 func isProblem(err error, kind string) bool {

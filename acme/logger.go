@@ -47,9 +47,12 @@ func (b bridge) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 }
 
 // told tells whether this package says the same itself: a keeper logs why an
-// attempt failed, and that maintenance is turned away is no news.
+// attempt failed, the issuer that it could not ask for renewal information, and that
+// maintenance is turned away is no news.
 func told(entry zapcore.Entry, fields []zapcore.Field) bool {
-	if entry.Message == "could not get certificate from issuer" {
+	switch entry.Message {
+	case "could not get certificate from issuer",
+		"failed updating renewal info from ACME CA", "updating ARI", "updating ARI upon managing":
 		return true
 	}
 	for _, field := range fields {

@@ -24,6 +24,7 @@ func TestLogger(t *testing.T) {
 	log.Warn("slow", zap.Int("seconds", 3))
 	log.Error("failed", zap.Error(errors.New("disk full")))
 	log.Error("could not get certificate from issuer", zap.Error(errors.New("a keeper says so")))
+	log.Error("updating ARI", zap.Error(errors.New("the issuer says so")))
 	log.Error("job failed", zap.Error(fmt.Errorf("[example.com] %w", errLeft)))
 	want := `level=WARN msg=slow name=example.com component=certmagic.renew seconds=3
 level=ERROR msg=failed name=example.com component=certmagic.renew error="disk full"

@@ -117,6 +117,21 @@ func TestRenewalSuggested(t *testing.T) {
 	}
 }
 
+// An authority that cannot be asked when to renew is told of once, in our words.
+func TestNoSuggestion(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{})
+	m := w.start(t)
+	obtained(t, m, host)
+	w.ca.server.Close()
+	if _, err := m.from.(*issuer).GetRenewalInfo(t.Context(), *m.cached(host)); err == nil {
+		t.Error("no error")
+	}
+	if !w.log.has(`level=WARN msg="authority does not say when to renew; done with a third of the life left" name=matrix.example.org error="asking when to renew at `) {
+		t.Error(w.log.String())
+	}
+}
+
 // Renew replaces a certificate that is still good, at once.
 func TestRenewNow(t *testing.T) {
 	t.Parallel()
