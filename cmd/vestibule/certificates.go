@@ -41,7 +41,7 @@ func certificates(c *call) int {
 // has no valid certificate, so that a cron job notices.
 func (c *call) listCertificates(path string, asJSON bool) int {
 	var list []acme.Certificate
-	if err := ask(controlSocket(path), "GET", "certificates", &list); err != nil {
+	if err := askServer(path, "GET", "certificates", &list); err != nil {
 		return c.fail(err)
 	}
 	if asJSON {

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"vestibule/configs"
 )
 
 // control answers on the control socket: what changes a running server goes
@@ -78,6 +80,19 @@ func writeJSON(w http.ResponseWriter, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Write(append(body, '\n'))
+}
+
+// askServer asks the server of a configuration. When nobody answers, it says so
+// together with the mistakes that may have hidden where to ask.
+func askServer(path, method, what string, out any) error {
+	err := ask(configs.Locate(path).Control, method, what, out)
+	if !errors.Is(err, errNotRunning) {
+		return err
+	}
+	if _, problems := configs.Load(path); problems.Failed() {
+		return fmt.Errorf("%w (hint: correct the configuration, which may name another socket)\n%w", err, problems)
+	}
+	return err
 }
 
 // ask sends a request over the control socket and decodes the answer into out.

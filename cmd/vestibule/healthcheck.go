@@ -19,18 +19,15 @@ func healthcheck(c *call) int {
 	if _, status, done := c.parse(fs, 0, 0); done {
 		return status
 	}
-	address := configs.Default().Entrypoints.Admin.Addresses[0]
-	if cfg, _ := configs.Load(*path); cfg != nil {
-		if len(cfg.Entrypoints.Admin.Addresses) == 0 {
-			return c.fail(fmt.Errorf("the admin entrypoint is off (hint: give entrypoints.admin.addresses an address)"))
-		}
-		address = cfg.Entrypoints.Admin.Addresses[0]
+	admin := configs.Locate(*path).Admin
+	if len(admin) == 0 {
+		return c.fail(fmt.Errorf("the admin entrypoint is off (hint: give entrypoints.admin.addresses an address)"))
 	}
 	what := "/livez"
 	if *ready {
 		what = "/readyz"
 	}
-	text, err := askAdmin(address, what)
+	text, err := askAdmin(admin[0], what)
 	if err != nil {
 		return c.fail(err)
 	}

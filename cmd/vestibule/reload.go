@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-
-	"vestibule/configs"
 )
 
 func reload(c *call) int {
@@ -14,7 +12,7 @@ func reload(c *call) int {
 		return status
 	}
 	var a attempt
-	if err := ask(controlSocket(*path), "POST", "reload", &a); err != nil {
+	if err := askServer(*path, "POST", "reload", &a); err != nil {
 		return c.fail(err)
 	}
 	if !a.OK {
@@ -25,14 +23,4 @@ func reload(c *call) int {
 		fmt.Fprintln(c.stdout, "  "+change)
 	}
 	return exitOK
-}
-
-// controlSocket is where the server with this configuration listens. A file
-// that cannot be read must not keep anyone from asking, so the default stands in.
-func controlSocket(path string) string {
-	cfg, _ := configs.Load(path)
-	if cfg == nil {
-		return configs.Default().Control
-	}
-	return cfg.Control
 }

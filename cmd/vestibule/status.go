@@ -59,7 +59,7 @@ func status(c *call) int {
 		return status
 	}
 	var r statusReport
-	if err := ask(controlSocket(*path), "GET", "status", &r); err != nil {
+	if err := askServer(*path, "GET", "status", &r); err != nil {
 		return c.fail(err)
 	}
 	if *asJSON {

@@ -50,7 +50,7 @@ func (c *call) renewCertificate(path, name string) int {
 func (c *call) either(path, what string, alone func(*configs.Config, *acme.Manager) ([]string, task)) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := follow(ctx, controlSocket(path), what, c.say)
+	err := follow(ctx, configs.Locate(path).Control, what, c.say)
 	if err == nil {
 		return c.listCertificates(path, false)
 	}
