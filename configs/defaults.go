@@ -52,8 +52,7 @@ func (d *DNS01) setDefaults() { d.PropagationTimeout = Duration(15 * time.Minute
 // fill gives every absent key the default that depends on others, so that no
 // reader computes one.
 func (c *Config) fill(at spot) {
-	for _, role := range c.Entrypoints.all() {
-		e := role.entrypoint
+	for _, e := range []*Entrypoint{&c.Entrypoints.HTTPS, &c.Entrypoints.Federation} {
 		if e.TrustedProxies == nil {
 			e.TrustedProxies = c.TrustedProxies
 		}

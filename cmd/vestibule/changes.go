@@ -28,11 +28,16 @@ func changes(boot, old, now *configs.Config) []string {
 		add("certificate for %s no longer wanted", name)
 	}
 	out = append(out, poolChanges(old, now)...)
+	for _, key := range changedKeys(old, now) {
+		if !slices.Contains(startKeys, withoutSite(key)) {
+			add("%s changed", key)
+		}
+	}
 	for _, key := range restartNeeded(boot, now) {
 		add("%s changed: restart to apply it", key)
 	}
 	if len(out) == 0 {
-		add("no pool, site or name changed")
+		add("nothing changed")
 	}
 	return out
 }
@@ -56,43 +61,42 @@ func difference(a, b []string) []string {
 	return out
 }
 
-// restartNeeded lists the keys that are read once, at start.
-func restartNeeded(old, now *configs.Config) []string {
+// startKeys are the keys that are read once, at start.
+var startKeys = []string{
+	"control",
+	"entrypoints.http.addresses", "entrypoints.https.addresses", "entrypoints.federation.addresses", "entrypoints.admin.addresses",
+	"entrypoints.https.tls", "entrypoints.federation.tls",
+	"internal.addresses",
+	"certificates.issuer", "certificates.storage.directory", "certificates.acme.directory", "certificates.acme.staging",
+	"timeouts.head", "timeouts.idle", "limits.head",
+}
+
+// restartNeeded lists the keys that only a restart applies.
+func restartNeeded(boot, now *configs.Config) []string {
 	var keys []string
-	addresses := func(key string, a, b []configs.Address) {
-		if !slices.Equal(a, b) {
+	for _, key := range changedKeys(boot, now) {
+		if slices.Contains(startKeys, withoutSite(key)) {
 			keys = append(keys, key)
 		}
 	}
-	o, n := &old.Entrypoints, &now.Entrypoints
-	addresses("entrypoints.http.addresses", o.HTTP.Addresses, n.HTTP.Addresses)
-	addresses("entrypoints.https.addresses", o.HTTPS.Addresses, n.HTTPS.Addresses)
-	addresses("entrypoints.federation.addresses", o.Federation.Addresses, n.Federation.Addresses)
-	addresses("entrypoints.admin.addresses", o.Admin.Addresses, n.Admin.Addresses)
-	for _, site := range now.Sites {
-		var before []configs.Address
-		if s := old.Site(site.ServerName); s != nil {
-			before = s.Internal.Addresses
-		}
-		addresses("internal.addresses of "+site.ServerName, before, site.Internal.Addresses)
-	}
-	for key, changed := range map[string]bool{
-		"entrypoints.https.tls":          o.HTTPS.TLS != n.HTTPS.TLS,
-		"entrypoints.federation.tls":     o.Federation.TLS != n.Federation.TLS,
-		"control":                        old.Control != now.Control,
-		"certificates.storage.directory": old.Certificates.Storage != now.Certificates.Storage,
-		"certificates.issuer":            old.Certificates.Issuer != now.Certificates.Issuer,
-		"certificates.acme.directory":    directoryURL(old) != directoryURL(now),
-		"timeouts.head":                  old.Timeouts.Head != now.Timeouts.Head,
-		"timeouts.idle":                  old.Timeouts.Idle != now.Timeouts.Idle,
-		"limits.head":                    old.Limits.Head != now.Limits.Head,
-	} {
-		if changed {
-			keys = append(keys, key)
+	for _, pair := range [][2]*configs.Config{{boot, now}, {now, boot}} {
+		for _, site := range pair[0].Sites {
+			if pair[1].Site(site.ServerName) == nil && len(site.Internal.Addresses) > 0 {
+				keys = append(keys, "internal.addresses of "+site.ServerName)
+			}
 		}
 	}
-	slices.Sort(keys)
+	// The port of redirects is read at start, too, unlike that of .well-known.
+	if boot.Entrypoints.HTTPS.PublicPort != now.Entrypoints.HTTPS.PublicPort {
+		keys = append(keys, "entrypoints.https.public_port in redirects from http")
+	}
 	return keys
+}
+
+// withoutSite is a key of changedKeys as every site has it.
+func withoutSite(key string) string {
+	key, _, _ = strings.Cut(key, " of ")
+	return key
 }
 
 // poolChanges says which pools a new configuration adds, removes or fills
@@ -135,12 +139,4 @@ func poolsOf(cfg *configs.Config) map[string]string {
 		pools[p.Name] = text
 	}
 	return pools
-}
-
-// directoryURL is the authority's, "" without one. It depends on staging too.
-func directoryURL(cfg *configs.Config) string {
-	if a := cfg.Certificates.ACME; a != nil && cfg.Certificates.Issuer == "acme" {
-		return a.DirectoryURL()
-	}
-	return ""
 }
