@@ -29,5 +29,8 @@ func (g *gate) why(client netip.Addr) string {
 	if g.list == "" {
 		return "closed here"
 	}
+	if !client.IsValid() {
+		return "an address that is not known is not among " + g.list
+	}
 	return client.Unmap().String() + " is not among " + g.list
 }

@@ -134,16 +134,10 @@ func newExplainer(path string) (*explainer, error) {
 // Host field. The target's bytes are kept.
 func (e *explainer) question(method, url string, fields []string, from, entrypoint string) (*routing.Request, error) {
 	q := &routing.Request{Method: method, Target: url}
+	scheme := "https"
 	if i := strings.Index(url, "://"); i > 0 && !strings.HasPrefix(url, "/") {
-		rest := url[i+3:]
-		end := strings.IndexAny(rest, "/?")
-		if end < 0 {
-			end, rest = len(rest), rest+"/"
-		}
-		q.Host, q.Target = rest[:end], rest[end:]
-		if q.Target[0] == '?' {
-			q.Target = "/" + q.Target
-		}
+		scheme = strings.ToLower(url[:i])
+		q.Host, q.Target = splitURL(url[i+3:])
 	}
 	for _, f := range fields {
 		name, value, ok := strings.Cut(f, ":")
@@ -167,59 +161,84 @@ func (e *explainer) question(method, url string, fields []string, from, entrypoi
 		}
 		q.Client = addr.Unmap()
 	}
-	return q, e.enter(q, entrypoint)
+	return q, e.enter(q, scheme, entrypoint)
+}
+
+// splitURL cuts what follows "://" into host and target. Browsers keep the
+// fragment to themselves.
+func splitURL(rest string) (host, target string) {
+	rest, _, _ = strings.Cut(rest, "#")
+	end := strings.IndexAny(rest, "/?")
+	if end < 0 {
+		return rest, "/"
+	}
+	if rest[end] == '?' {
+		return rest[:end], "/" + rest[end:]
+	}
+	return rest[:end], rest[end:]
 }
 
 // enter finds the entrypoint: the one named, else the one whose port the
 // request's host carries.
-func (e *explainer) enter(q *routing.Request, name string) error {
-	switch name {
-	case "https":
+func (e *explainer) enter(q *routing.Request, scheme, name string) error {
+	_, port, _ := net.SplitHostPort(q.Host)
+	q.Site = e.internalSite(q.Host, port)
+	switch {
+	case name == "https":
 		q.Entrypoint = routing.HTTPS
-	case "federation":
+	case name == "federation":
 		q.Entrypoint = routing.Federation
-	case "internal":
+	case name == "internal":
 		q.Entrypoint = routing.Internal
-		q.Site = e.cfg.Sites[0].ServerName
-		if host := routing.Host(q.Host); e.cfg.Site(host) != nil {
-			q.Site = host
-		}
-	case "":
-		q.Entrypoint = routing.HTTPS
-		if _, port, err := net.SplitHostPort(q.Host); err == nil && e.federates(port) {
-			q.Entrypoint = routing.Federation
-		}
-	default:
+	case name != "":
 		return fmt.Errorf("there is no entrypoint %q to route on (hint: https, federation or internal)", name)
+	case scheme == "http" && slices.ContainsFunc(e.cfg.Sites, func(s *configs.Site) bool { return listensOn(s.Internal.Addresses, port) }):
+		q.Entrypoint = routing.Internal
+	case scheme == "http" && e.cfg.Entrypoints.HTTPS.TLS:
+		return errors.New("everything at http:// is redirected to https:// (hint: ask about that, or with --entrypoint internal)")
+	case e.federates(port):
+		q.Entrypoint = routing.Federation
+	default:
+		q.Entrypoint = routing.HTTPS
 	}
 	return nil
 }
 
+// internalSite is the server_name whose internal entrypoint a request can come
+// in on: the one with the port, else that of the host, else the first.
+func (e *explainer) internalSite(host, port string) string {
+	for _, s := range e.cfg.Sites {
+		if listensOn(s.Internal.Addresses, port) {
+			return s.ServerName
+		}
+	}
+	host = routing.Host(host)
+	for _, s := range e.cfg.Sites {
+		if host == routing.Host(s.Host) || host == routing.Host(s.ServerName) {
+			return s.ServerName
+		}
+	}
+	return e.cfg.Sites[0].ServerName
+}
+
+// listensOn tells whether one of the addresses has a port.
+func listensOn(addresses []configs.Address, port string) bool {
+	return slices.ContainsFunc(addresses, func(a configs.Address) bool {
+		_, p, err := net.SplitHostPort(string(a))
+		return err == nil && p == port
+	})
+}
+
 // federates says whether a port is one that other homeservers use.
 func (e *explainer) federates(port string) bool {
-	n, err := strconv.Atoi(port)
-	if err != nil {
+	takes := func(ep *configs.Entrypoint) bool {
+		return port == strconv.Itoa(ep.PublicPort) || listensOn(ep.Addresses, port)
+	}
+	if takes(&e.cfg.Entrypoints.HTTPS) {
 		return false
 	}
-	ports := func(ep *configs.Entrypoint) (out []int) {
-		out = append(out, ep.PublicPort)
-		for _, a := range ep.Addresses {
-			if _, p, err := net.SplitHostPort(string(a)); err == nil {
-				n, _ := strconv.Atoi(p)
-				out = append(out, n)
-			}
-		}
-		return out
-	}
-	if slices.Contains(ports(&e.cfg.Entrypoints.HTTPS), n) {
-		return false
-	}
-	for _, s := range e.cfg.Sites {
-		if s.Federation.Port == n {
-			return true
-		}
-	}
-	return n == 8448 || slices.Contains(ports(&e.cfg.Entrypoints.Federation), n)
+	advertised := slices.ContainsFunc(e.cfg.Sites, func(s *configs.Site) bool { return port == strconv.Itoa(s.Federation.Port) })
+	return advertised || port == "8448" || takes(&e.cfg.Entrypoints.Federation)
 }
 
 // answer explains a request.
