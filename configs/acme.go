@@ -283,6 +283,9 @@ func (c *Config) asked() []string {
 		leaves = append(leaves, pair.Leaf)
 	}
 	return slices.DeleteFunc(c.CertificateNames(), func(name string) bool {
+		if mistake, _ := hostMistake(strings.TrimPrefix(name, "*.")); mistake != "" && !isIP(name) {
+			return true // reported where it is written
+		}
 		return slices.ContainsFunc(leaves, func(leaf *x509.Certificate) bool { return leafHolds(leaf, name) })
 	})
 }

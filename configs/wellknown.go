@@ -20,8 +20,12 @@ func (w *WellKnownDocuments) check(at spot) {
 func (w *WellKnownDocuments) checkClient(at spot) {
 	for _, name := range []string{"m.homeserver", "m.identity_server"} {
 		value, written := w.Client[name]
-		if _, isObject := value.(map[string]any); written && !isObject {
+		object, isObject := value.(map[string]any)
+		if written && !isObject {
 			at.key(name).fail("expected a mapping", `write { base_url: "https://…" }`)
+		}
+		if base, written := object["base_url"]; written && base == nil {
+			at.key(name).key("base_url").fail("is required", "remove the key: what is generated then stays")
 		}
 	}
 }
@@ -96,6 +100,11 @@ func checkURLsIn(at spot, name string, value any, parent spot) {
 	case string:
 		if holdsURL(name, parent.path) {
 			at.failIf(urlMistake(value))
+		}
+	case nil: // takes away what is generated
+	default:
+		if holdsURL(name, parent.path) {
+			at.fail("expected text", `write "https://…"`)
 		}
 	}
 }
