@@ -39,9 +39,12 @@ func (x *exchange) forward(p *pool) {
 	ctx := x.req.Context
 	for attempt := 0; ; attempt++ {
 		c, err := p.connect(ctx, x.decision.Key.Value)
-		if spare := x.decision.Spare; err != nil && absent(err) && spare != nil {
+		for _, spare := range x.decision.Spares {
+			if err == nil || !absent(err) {
+				break
+			}
 			p = x.state.pools[spare.Index]
-			c, err = p.connect(ctx, nil)
+			c, err = p.connect(ctx, x.decision.Key.Value)
 		}
 		if err != nil {
 			x.fail(err)

@@ -75,8 +75,12 @@ type Decision struct {
 	Class configs.Class
 	// Pool answers when Action is Proxy, else nil.
 	Pool *Pool
-	// Spare can answer as well when all of Pool is down; nil where nobody else can.
-	Spare *Pool
+	// Spares can answer as well while all of Pool is down, the first first; empty
+	// where nobody else can.
+	Spares []*Pool
+	// Main is the pool of the main process, for what is in the catalogue: it knows
+	// every endpoint that a worker turns out not to know. Else nil.
+	Main *Pool
 	// Key chooses within the pool; Key.Kind is NoKey when the choice is by load.
 	Key Key
 	// Status and Errcode are for Refuse; Status and Location for Redirect.

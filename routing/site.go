@@ -20,8 +20,10 @@ type site struct {
 type answer struct{ plain, room choice }
 
 type choice struct {
-	pool, spare *Pool
-	byRoom      bool // the class room was chosen, which sticks to the room id
+	pool   *Pool
+	spares []*Pool
+	main   *Pool
+	byRoom bool // the class room was chosen, which sticks to the room id
 }
 
 // hasMAS reports whether login is with MAS.
@@ -32,32 +34,31 @@ func (s *site) answer(r *row) answer {
 	return answer{plain: s.choose(r, false), room: s.choose(r, true)}
 }
 
-// choose takes the first class that has processes. The spare is the next one
-// that can stand in for it; in the end that is the main process.
+// choose takes the first class that has processes. The next ones that have some
+// can stand in for it, in the end the main process, unless one stands alone.
 func (s *site) choose(r *row, isRoom bool) choice {
-	var c choice
+	c := choice{main: s.main}
+	if r.area == areaFederation {
+		c.main = s.federation
+	}
 	for _, p := range r.classes {
 		pool := s.pools[p.class]
-		if pool == nil || p.ifRoom && !isRoom {
+		switch {
+		case pool == nil || p.ifRoom && !isRoom:
 			continue
+		case c.pool == nil:
+			c.pool, c.byRoom = pool, p.ifRoom
+		default:
+			c.spares = append(c.spares, pool)
 		}
-		if c.pool != nil {
-			c.spare = pool
-			return c
-		}
-		c.pool, c.byRoom = pool, p.ifRoom
 		if p.alone {
 			return c
 		}
 	}
-	main := s.main
-	if r.area == areaFederation {
-		main = s.federation
-	}
 	if c.pool == nil {
-		c.pool = main
+		c.pool = c.main
 	} else {
-		c.spare = main
+		c.spares = append(c.spares, c.main)
 	}
 	return c
 }
@@ -75,7 +76,7 @@ func (s *site) decide(f *form, r *Request, t *target, d *Decision, tr *trace) {
 	}
 	d.Action, d.Rule = Proxy, &f.row.rule
 	d.Endpoint, d.Class = f.row.endpoint, c.pool.Class
-	d.Pool, d.Spare = c.pool, c.spare
+	d.Pool, d.Spares, d.Main = c.pool, c.spares, c.main
 	d.setKey(f, c.byRoom, r, t)
 }
 

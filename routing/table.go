@@ -348,7 +348,7 @@ func redirectStatus(method string) int {
 func (d *Decision) reset() {
 	d.Action, d.Site, d.Rule = Refuse, "", nil
 	d.Endpoint, d.Class = "", ""
-	d.Pool, d.Spare, d.Key = nil, nil, Key{}
+	d.Pool, d.Spares, d.Main, d.Key = nil, nil, nil, Key{}
 	d.Status, d.Errcode, d.Location = 0, "", ""
 }
 

@@ -155,8 +155,8 @@ func property(d *Decision, r *Request, word string) string {
 		return strconv.FormatBool(d.Rule.Remote)
 	case "pool":
 		return poolName(d.Pool)
-	case "spare":
-		return poolName(d.Spare)
+	case "spares":
+		return poolNames(d.Spares)
 	case "upstream":
 		return d.Pool.Upstreams[0].URL
 	case "forward":
@@ -170,6 +170,14 @@ func poolName(p *Pool) string {
 		return "none"
 	}
 	return p.Name
+}
+
+func poolNames(pools []*Pool) string {
+	var names []string
+	for _, p := range pools {
+		names = append(names, p.Name)
+	}
+	return strings.Join(names, " ")
 }
 
 func wasLost(e Explanation, text string) bool {
