@@ -25,7 +25,7 @@ var errResponse = errors.New("malformed response")
 // conn is a connection to an upstream that carries one exchange after another.
 type conn struct {
 	net.Conn
-	up       *Upstream
+	at       *address
 	raw      syscall.RawConn       // the socket; nil when there is none
 	probe    func(fd uintptr) bool // look, made once
 	silent   bool                  // what look saw
@@ -37,8 +37,8 @@ type conn struct {
 	closed   bool
 }
 
-func newConn(u *Upstream, nc net.Conn) *conn {
-	c := &conn{Conn: nc, up: u}
+func newConn(a *address, nc net.Conn) *conn {
+	c := &conn{Conn: nc, at: a}
 	c.r, c.probe = bufio.NewReaderSize(c, 4096), c.look
 	if tc, ok := nc.(*tls.Conn); ok {
 		nc = tc.NetConn()
@@ -62,7 +62,7 @@ func (c *conn) close() {
 	if !c.closed {
 		c.closed = true
 		c.Conn.Close()
-		c.up.open.Add(-1)
+		c.at.closed()
 	}
 }
 
@@ -163,6 +163,33 @@ func (c *conn) gatherHead() (string, error) {
 			return "", fmt.Errorf("%w: head over %d bytes", errResponse, maxResponseHead)
 		}
 	}
+}
+
+// maxFetched bounds the body of an answer that is for us, in bytes.
+const maxFetched = 64 << 10
+
+// fetch asks something of our own and returns the body of the answer. The
+// connection's deadline bounds it.
+func (c *conn) fetch(head []byte, resp *response) ([]byte, error) {
+	c.sent, c.received = true, false
+	if _, err := c.Write(head); err != nil {
+		return nil, err
+	}
+	for resp.status = 0; resp.status < 200; {
+		if err := c.readResponse("GET", resp); err != nil {
+			return nil, err
+		}
+		if resp.status == 101 {
+			return nil, fmt.Errorf("%w: 101 without a request for it", errResponse)
+		}
+	}
+	if resp.bodyless("GET") {
+		return nil, nil
+	}
+	body := responseBody{c: c, resp: resp, left: max(resp.length, 0)}
+	text, err := io.ReadAll(io.LimitReader(&body, maxFetched))
+	resp.reuse = resp.reuse && body.complete && c.r.Buffered() == 0
+	return text, err
 }
 
 func parseStatusLine(line string) (minor, status int, err error) {

@@ -19,7 +19,7 @@ func answer(t testing.TB, method, raw string) (response, string, error) {
 		server.Close()
 	}()
 	client.SetDeadline(time.Now().Add(5 * time.Second))
-	c := newConn(&Upstream{}, client)
+	c := newConn(&address{up: &Upstream{}}, client)
 	var resp response
 	if err := c.readResponse(method, &resp); err != nil {
 		return resp, "", err

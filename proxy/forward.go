@@ -27,50 +27,70 @@ var errUnsent = errors.New("the connection ended before an answer began")
 
 var headBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
 
+// errMisrouted marks an answer by which a process says that it does not know the
+// endpoint. Nothing of it has reached the client.
+var errMisrouted = errors.New("the process does not know this endpoint")
+
 // forward sends the request to the decision's pool and the answer back.
 func (x *exchange) forward(p *pool) {
 	head := headBuffers.Get().(*[]byte)
 	defer func() { headBuffers.Put(head) }()
+	defer x.standDown()
 	inline, err := x.inlineBody()
 	if err != nil {
 		x.fail(err)
 		return
 	}
 	ctx := x.req.Context
-	for attempt := 0; ; attempt++ {
-		c, err := p.connect(ctx, x.decision.Key.Value)
-		for _, spare := range x.decision.Spares {
-			if err == nil || !absent(err) {
-				break
-			}
-			p = x.state.pools[spare.Index]
-			c, err = p.connect(ctx, x.decision.Key.Value)
-		}
+	spares := x.decision.Spares
+	for tries := 1; ; tries++ {
+		c, by, err := x.connect(ctx, p, spares)
 		if err != nil {
 			x.fail(err)
 			return
 		}
-		x.record.Upstream = c.up.Name
-		*head = x.appendHead((*head)[:0], p, inline)
-		err = x.converse(ctx, c, p, *head, inline)
-		if err == nil {
+		x.record.Upstream = c.at.up.Name
+		*head = x.appendHead((*head)[:0], by, inline)
+		err = x.converse(ctx, c, by, *head, inline)
+		x.judge(c, err)
+		x.standDown()
+		switch {
+		case err == nil:
+			return
+		case errors.Is(err, errMisrouted):
+			p, spares = x.state.pools[x.decision.Main.Index], nil
+		case tries < maxTries && errors.Is(err, errUnsent) && x.repeatable(c):
+			c.at.up.forget() // the others that are idle are as likely to be closed
+		default:
+			x.fail(err)
 			return
 		}
-		if attempt == 0 && errors.Is(err, errUnsent) && x.repeatable(c) {
-			c.up.forget() // the others that are idle are as likely to be closed
-			continue
-		}
-		x.fail(err)
-		return
 	}
 }
 
-// repeatable says whether the exchange may be tried again: the connection had
-// served before, so its end may have crossed our request; nothing came back;
-// the body is still ours to send; and either nothing was sent or doing it twice
-// would be harmless (RFC 9110, section 9.2.2).
+// maxTries bounds how often a request is sent: over a connection that had been
+// kept and turned out to be closed, to a process that ended over it, and to
+// another.
+const maxTries = 3
+
+// judge lets the health of a process know how an exchange with it ended. A kept
+// connection that was closed meanwhile says nothing about it, nor does a client
+// that left.
+func (x *exchange) judge(c *conn, err error) {
+	switch {
+	case err == nil || errors.Is(err, errMisrouted):
+		c.at.health.answered()
+	case x.req.Context.Err() != nil || errors.Is(err, errUpload) || c.reused && errors.Is(err, errUnsent):
+	default:
+		c.at.failed(err)
+	}
+}
+
+// repeatable says whether the exchange may be tried again: nothing came back; the
+// body is still ours to send; and either nothing was sent or doing it twice would
+// be harmless (RFC 9110, section 9.2.2).
 func (x *exchange) repeatable(c *conn) bool {
-	if !c.reused || c.received || x.streamed || x.req.Context.Err() != nil {
+	if c.received || x.streamed || x.req.Context.Err() != nil {
 		return false
 	}
 	if !c.sent {
@@ -104,7 +124,7 @@ func (x *exchange) converse(ctx context.Context, c *conn, p *pool, head, inline 
 	// A client that leaves frees its upstream at once, a parked one too.
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
 	reuse := false
-	defer func() { c.up.release(c, stop() && reuse) }()
+	defer func() { c.at.release(c, stop() && reuse) }()
 
 	up, err := x.send(ctx, c, head, inline)
 	if err != nil {
@@ -117,7 +137,7 @@ func (x *exchange) converse(ctx context.Context, c *conn, p *pool, head, inline 
 	case resp.upgrade:
 		return x.tunnel(c, resp)
 	default:
-		reuse = x.relay(c, resp, p)
+		reuse, err = x.relay(c, resp, p)
 	}
 	reuse = up.settle(x.req, reuse)
 	if err != nil {

@@ -452,11 +452,11 @@ func TestOwnAnswers(t *testing.T) {
 	}
 }
 
-// TestMisrouted: a worker's "unrecognized" is counted and passed on whole,
-// whether or not its length was declared; another 404 is only passed on.
+// TestMisrouted: a worker's "unrecognized" is counted, and the main process asked
+// in its place, whether or not the length was declared; another 404 is passed on.
 func TestMisrouted(t *testing.T) {
 	main, worker := newBackend(t, "main"), newBackend(t, "sync")
-	f := newFront(t, fmt.Sprintf("sites:\n  - server_name: example.com\n    synapse: { main: %q, workers: { sync: [%q] } }\n", main.url(), worker.url()))
+	f := newFront(t, workers(main, "sync", worker.url()))
 	c := f.client(f.https, true)
 	unrecognized := `{"errcode":"M_UNRECOGNIZED","error":"Unrecognized request"}`
 	for i, body := range []string{unrecognized, unrecognized, `{"errcode":"M_NOT_FOUND"}`, strings.Repeat("x", 2000)} {
@@ -468,13 +468,20 @@ func TestMisrouted(t *testing.T) {
 			}
 			return true
 		})
+		status, want := 404, body
+		if body == unrecognized {
+			status, want = 200, "main"
+		}
 		resp, text := do(t, c, "GET", "https://matrix.example.com/_matrix/client/v3/sync?since=s1", nil)
-		if resp.StatusCode != 404 || text != body {
+		if resp.StatusCode != status || text != want {
 			t.Errorf("%d: %s %q", i, resp.Status, text)
 		}
 	}
 	if n := f.counter("vestibule_misrouted_total"); n != 2 {
 		t.Errorf("%v counted, want 2", n)
+	}
+	if _, conns := worker.count(); conns != 1 {
+		t.Errorf("%d connections for four requests", conns)
 	}
 }
 

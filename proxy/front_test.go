@@ -41,6 +41,8 @@ type front struct {
 	fed      string
 	http     string
 	internal string
+	probed   bool   // back ends are probed
+	lookup   lookup // of back ends' names
 }
 
 // newFront serves the sites of a configuration; INTERNAL in the text stands for
@@ -89,7 +91,11 @@ func (f *front) openAt(cfg *configs.Config, https string) {
 	e := &cfg.Entrypoints
 	e.HTTPS.Addresses, e.Federation.Addresses = []configs.Address{configs.Address(f.https)}, []configs.Address{configs.Address(f.fed)}
 	e.HTTP.Addresses, e.Admin.Addresses = []configs.Address{configs.Address(f.http)}, nil
-	f.proxy = New(NewMetrics(f.registry), slog.New(slog.NewJSONHandler(f.log, nil)))
+	f.proxy = New(NewMetrics(f.registry), slog.New(slog.NewJSONHandler(f.messages, nil)), slog.New(slog.NewJSONHandler(f.log, nil)))
+	f.proxy.unprobed = !f.probed
+	if f.lookup != nil {
+		f.proxy.lookup = f.lookup
+	}
 	if err := f.proxy.Apply(cfg, nil); err != nil {
 		f.t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ type Metrics struct {
 	duration *prometheus.HistogramVec
 	up       *upstreams
 	lost     *prometheus.CounterVec
+	standIns *prometheus.CounterVec
 	inflight prometheus.Gauge
 	reload   prometheus.Gauge
 	reloaded prometheus.Gauge
@@ -34,6 +35,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		lost: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vestibule_misrouted_total",
 			Help: "Answers 404 M_UNRECOGNIZED of a worker: it was sent something it does not serve."},
 			[]string{"site", "class", "upstream"}),
+		standIns: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vestibule_stand_ins_total",
+			Help: "Requests that an upstream answered in place of the class it belongs to, whose processes were down."},
+			[]string{"site", "class", "upstream"}),
 		inflight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_requests_in_flight",
 			Help: "Requests under way, parked ones included."}),
 		reload: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_config_last_reload_successful",
@@ -43,7 +47,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		draining: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_draining",
 			Help: "1 while the process is stopping."}),
 	}
-	r.MustRegister(m.requests, m.duration, m.up, m.lost, m.inflight, m.reload, m.reloaded, m.draining)
+	r.MustRegister(m.requests, m.duration, m.up, m.lost, m.standIns, m.inflight, m.reload, m.reloaded, m.draining)
 	return m
 }
 
@@ -84,7 +88,7 @@ type upstreams struct {
 
 func newUpstreams() *upstreams {
 	return &upstreams{desc: prometheus.NewDesc("vestibule_upstream_up",
-		"1 while an upstream accepts connections, 0 after it refused one.", []string{"site", "class", "upstream"}, nil)}
+		"0 while an upstream refuses connections, does not answer its probes or lets requests fail, else 1.", []string{"site", "class", "upstream"}, nil)}
 }
 
 // Describe implements prometheus.Collector.
@@ -106,7 +110,7 @@ func (u *upstreams) Collect(ch chan<- prometheus.Metric) {
 			}
 			told[labels] = true
 			value := 1.0
-			if up.cooling.Load() != 0 {
+			if word, _ := up.health(time.Now()); word == "down" {
 				value = 0
 			}
 			ch <- prometheus.MustNewConstMetric(u.desc, prometheus.GaugeValue, value, labels[:]...)

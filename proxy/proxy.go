@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"sync"
@@ -18,11 +20,15 @@ import (
 type Proxy struct {
 	state     atomic.Pointer[state]
 	metrics   *Metrics
+	log       *slog.Logger
 	accessLog *slog.Logger
 	tunnels   tunnels
+	lookup    lookup
+	unprobed  bool // upstreams are not probed, in tests
 
 	mu        sync.Mutex
 	upstreams map[upstreamID]*Upstream
+	closed    bool
 }
 
 // state is everything a request needs that a configuration decides. It is
@@ -64,9 +70,11 @@ func identifyUpstream(u configs.Upstream, connect time.Duration) (upstreamID, er
 	return id, nil
 }
 
-// New returns a Proxy that has nothing to serve yet: call Apply first.
-func New(metrics *Metrics, accessLog *slog.Logger) *Proxy {
-	return &Proxy{metrics: metrics, accessLog: accessLog, upstreams: map[upstreamID]*Upstream{}}
+// New returns a Proxy that has nothing to serve yet: call Apply first. Requests
+// are written to accessLog, all else to log.
+func New(metrics *Metrics, log, accessLog *slog.Logger) *Proxy {
+	return &Proxy{metrics: metrics, log: log, accessLog: accessLog,
+		lookup: net.DefaultResolver.LookupNetIP, upstreams: map[upstreamID]*Upstream{}}
 }
 
 // Apply makes a configuration the one that new requests are served by. locals
@@ -109,7 +117,19 @@ func (p *Proxy) swap(st *state, used map[upstreamID]*Upstream) {
 			u.retire()
 		}
 	}
+	for id, u := range used {
+		if p.upstreams[id] == nil && !p.unprobed && !p.closed {
+			p.watch(u)
+		}
+	}
 	p.upstreams = used
+}
+
+// watch begins to probe an upstream.
+func (p *Proxy) watch(u *Upstream) {
+	ctx, cancel := context.WithCancel(context.Background())
+	u.stop = cancel
+	go u.watch(ctx, func() {})
 }
 
 func newState(cfg *configs.Config, table *routing.Table, locals map[string]Local, m *Metrics) *state {
@@ -159,9 +179,12 @@ func (p *Proxy) buildPool(rp *routing.Pool, cfg *configs.Config, used map[upstre
 			used[id] = p.upstream(id)
 		}
 		if used[id] == nil {
-			if used[id], err = newUpstream(u, id); err != nil {
+			if used[id], err = newUpstream(u, id, p.lookup, p.log); err != nil {
 				return nil, err
 			}
+		}
+		if pl.synapse {
+			used[id].synapse.Store(true)
 		}
 		weight := max(u.Weight, 1)
 		pl.upstreams = append(pl.upstreams, used[id])
@@ -169,6 +192,7 @@ func (p *Proxy) buildPool(rp *routing.Pool, cfg *configs.Config, used map[upstre
 		urls, weights = append(urls, u.URL), append(weights, weight)
 	}
 	pl.ranks = routing.NewRendezvous(urls, weights)
+	pl.standIns = &pl.upstreams[0].standIns
 	return pl, nil
 }
 
@@ -193,13 +217,22 @@ type PoolStatus struct {
 	Upstreams []UpstreamStatus `json:"upstreams"`
 }
 
-// UpstreamStatus is what is known of an upstream from the connections to it.
+// UpstreamStatus is what is known of an upstream from probes and connections.
 type UpstreamStatus struct {
 	URL         string `json:"url"`
-	Health      string `json:"health"` // up, down or, before the first request, unknown
+	Health      string `json:"health"` // up, down or, before the first probe, unknown
 	Error       string `json:"error,omitempty"`
 	Requests    int64  `json:"requests"`    // under way
 	Connections int64  `json:"connections"` // open, used or idle
+	// Addresses are those a name leads to, when they are several.
+	Addresses []AddressStatus `json:"addresses,omitempty"`
+}
+
+// AddressStatus is what is known of one address of an upstream.
+type AddressStatus struct {
+	Address string `json:"address"`
+	Health  string `json:"health"`
+	Error   string `json:"error,omitempty"`
 }
 
 // Pools describes the pools in use.
@@ -208,11 +241,7 @@ func (p *Proxy) Pools() []PoolStatus {
 	for _, pl := range p.state.Load().pools {
 		s := PoolStatus{Name: pl.Name, Site: pl.Site, Class: string(pl.Class)}
 		for _, u := range pl.upstreams {
-			us := UpstreamStatus{URL: u.Name, Health: u.health(), Requests: u.inflight.Load(), Connections: u.open.Load()}
-			if text := u.failure.Load(); text != nil && us.Health == "down" {
-				us.Error = *text
-			}
-			s.Upstreams = append(s.Upstreams, us)
+			s.Upstreams = append(s.Upstreams, u.status(time.Now()))
 		}
 		out = append(out, s)
 	}
@@ -224,6 +253,7 @@ func (p *Proxy) Close() {
 	p.tunnels.close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.closed = true
 	for _, u := range p.upstreams {
 		u.retire()
 	}

@@ -10,8 +10,8 @@ import (
 )
 
 // relay sends the response to the client and says whether the connection to
-// the upstream may be used again.
-func (x *exchange) relay(c *conn, resp *response, p *pool) bool {
+// the upstream may be used again. Its error is errMisrouted.
+func (x *exchange) relay(c *conn, resp *response, p *pool) (reuse bool, err error) {
 	x.record.Status = resp.status
 	length := resp.length
 	if resp.chunked {
@@ -21,14 +21,17 @@ func (x *exchange) relay(c *conn, resp *response, p *pool) bool {
 	*body = responseBody{c: c, resp: resp, left: max(resp.length, 0)}
 	if resp.bodyless(x.req.Method) {
 		x.w.Head(resp.status, x.responseHeader(resp, p), length)
-		return resp.reuse && c.r.Buffered() == 0
+		return resp.reuse && c.r.Buffered() == 0, nil
 	}
-	first := x.misrouted(p, resp, body)
+	first, misrouted := x.misrouted(p, resp, body)
+	if misrouted && x.mainMayKnow() {
+		return resp.reuse && c.r.Buffered() == 0, errMisrouted
+	}
 	x.w.Head(resp.status, x.responseHeader(resp, p), length)
 	if !x.copyBody(body, first) {
-		return false
+		return false, nil
 	}
-	return resp.reuse && body.complete && c.r.Buffered() == 0
+	return resp.reuse && body.complete && c.r.Buffered() == 0, nil
 }
 
 // copyBody streams the body. When it ends wrongly on either side the client
@@ -101,18 +104,26 @@ func (x *exchange) reached(err error) bool {
 var misroutedMark = []byte(`"M_UNRECOGNIZED"`)
 
 // misrouted counts a worker's 404 M_UNRECOGNIZED: the catalogue sent it
-// something it does not serve. It returns what it read of the body.
-func (x *exchange) misrouted(p *pool, resp *response, body *responseBody) []byte {
+// something it does not serve. It returns what it read of the body, all of it in
+// that case.
+func (x *exchange) misrouted(p *pool, resp *response, body *responseBody) (first []byte, is bool) {
 	const most = 512 // such an answer is short; Synapse declares no length for it
 	if resp.status != 404 || !p.synapse || p.Class == configs.ClassMain || resp.length > most {
-		return nil
+		return nil, false
 	}
-	first := make([]byte, most)
+	first = make([]byte, most)
 	n, _ := io.ReadFull(body, first) // what goes wrong shows again in copyBody
-	if body.complete && bytes.Contains(first[:n], misroutedMark) {
+	first = first[:n]
+	if is = body.complete && bytes.Contains(first, misroutedMark); is {
 		x.state.metrics.misrouted(p, x.record.Upstream)
 	}
-	return first[:n]
+	return first, is
+}
+
+// mainMayKnow says whether the main process is asked what a worker did not know:
+// it serves all endpoints. Only of a GET is it sure that the worker did nothing.
+func (x *exchange) mainMayKnow() bool {
+	return x.req.Method == "GET" && x.decision.Main != nil && !x.streamed
 }
 
 // responseHeader is what of the upstream's fields goes to the client.

@@ -23,6 +23,7 @@ type exchange struct {
 	record   Access
 	proof    string // for an authority, on the http entrypoint
 	streamed bool   // a part of the body has been read that cannot be read again
+	standsIn *pool  // the main process, while it answers for another class
 	auth     [2]string
 }
 
@@ -152,7 +153,7 @@ func failure(err error) (status int, text string) {
 	switch {
 	case errors.Is(err, errUpload):
 		return 400, "The request's body ended before its time."
-	case errors.Is(err, errMaxConns):
+	case errors.Is(err, errMaxConns) || errors.Is(err, errCrowded):
 		return 503, "This part of the server is busy. Try again in a moment."
 	case absent(err):
 		return 503, "This part of the server is not running at the moment. Try again in a moment."

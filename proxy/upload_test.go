@@ -13,7 +13,7 @@ import (
 func TestBlockedUpload(t *testing.T) {
 	client, server := net.Pipe() // where nothing is written that is not read
 	defer server.Close()
-	up := &upload{ctx: t.Context(), c: newConn(&Upstream{}, client), done: make(chan struct{})}
+	up := &upload{ctx: t.Context(), c: newConn(&address{up: &Upstream{}}, client), done: make(chan struct{})}
 	up.ended.Store(true)
 	go func() {
 		_, err := up.c.Write([]byte("the end of the body"))

@@ -6,58 +6,68 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"vestibule/configs"
+	"vestibule/routing"
 )
 
-// idleUpstream is how long an unused connection to an upstream is kept at least;
-// twice that at most. It stays below the 60 s after which Twisted closes one
-// (twisted.web.http.HTTPChannel.timeOut), so that we rarely write into a
-// connection that is being closed.
-const idleUpstream = 20 * time.Second
-
-// maxIdle bounds the unused connections kept per upstream: about as many as a
-// burst of requests uses at once, or each burst would dial most of them anew.
-const maxIdle = 512
-
-// cooldown is how long an upstream to which no connection could be made is
-// passed over while its pool has another: at least this, and twice as long as
-// finding it out took, since a machine that is gone costs each try a timeout.
-const cooldown = time.Second
-
-// errMaxConns is returned by Upstream.take when max_conns are open.
+// errMaxConns is returned by take when max_conns are open.
 var errMaxConns = errors.New("all connections that max_conns allows are in use")
 
-// Upstream is one process that answers, and the connections open to it.
+// Upstream is a URL of the configuration and the addresses its host leads to.
 type Upstream struct {
-	// Name is its URL, as in the configuration; a metric label.
+	// Name is the URL; a metric label.
 	Name    string
 	network string
-	address string
+	host    string // to look up; "" when the address is known
+	port    string
 	tls     *tls.Config
 	max     int64
 	dialer  net.Dialer
+	lookup  lookup
+	log     *slog.Logger
+	synapse atomic.Bool        // a process of Synapse, which answers /health
+	stop    context.CancelFunc // ends the probes
 
 	open     atomic.Int64 // connections, used or idle
-	inflight atomic.Int64 // requests
-	cooling  atomic.Int64 // after a failed dial, until when, Unix nanoseconds; 0 since one succeeded
-	failure  atomic.Pointer[string]
-	answered atomic.Bool // a dial has succeeded before
+	standIns atomic.Int64 // requests for which its pool stands in for another class
+	named    health       // whether the name leads anywhere
+	found    atomic.Pointer[addresses]
 
-	mu      sync.Mutex
-	idle    []*conn // the most recently used last
-	reaper  *time.Timer
-	retired bool
+	mu sync.Mutex // held while the name is looked up
 }
 
+// lookup finds the addresses of a name, as net.Resolver.LookupNetIP does.
+type lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
+
+// addresses is what a name led to, at some time.
+type addresses struct {
+	list  []*address
+	ranks *routing.Rendezvous
+	at    time.Time
+}
+
+// maxAddresses bounds how many addresses of a name are used.
+const maxAddresses = 64
+
+// fresh is how old the addresses of a name may be for a new connection. A
+// container that comes back under another address is to be found at once.
+const fresh = time.Second
+
 // newUpstream prepares an upstream; it does not dial.
-func newUpstream(u configs.Upstream, id upstreamID) (*Upstream, error) {
-	up := &Upstream{Name: u.URL, network: u.Network(), address: u.Address(), max: int64(u.MaxConns),
+func newUpstream(u configs.Upstream, id upstreamID, find lookup, log *slog.Logger) (*Upstream, error) {
+	up := &Upstream{Name: u.URL, network: u.Network(), max: int64(u.MaxConns), lookup: find, log: log, stop: func() {},
 		dialer: net.Dialer{Timeout: id.connect, KeepAlive: 30 * time.Second}}
+	if err := up.locate(u.Address()); err != nil {
+		return nil, err
+	}
 	if !u.TLS() {
 		return up, nil
 	}
@@ -71,184 +81,264 @@ func newUpstream(u configs.Upstream, id upstreamID) (*Upstream, error) {
 	return up, nil
 }
 
-// take returns an idle connection that still looks alive, or dials. The request
-// it is for counts as under way from here on; release ends that.
-func (u *Upstream) take(ctx context.Context) (*conn, error) {
-	u.inflight.Add(1)
-	for {
-		c := u.pop()
-		if c == nil {
-			c, err := u.dial(ctx)
-			if err != nil {
-				u.inflight.Add(-1)
-			}
-			return c, err
-		}
-		if c.quiet() {
-			c.reused = true
-			return c, nil
-		}
-		c.close()
-	}
-}
-
-// release ends what take began: the connection is kept when it may carry
-// another request, else closed.
-func (u *Upstream) release(c *conn, reuse bool) {
-	u.inflight.Add(-1)
-	if reuse && !c.closed {
-		u.give(c)
-	} else {
-		c.close()
-	}
-}
-
-// pop takes the idle connection used last.
-func (u *Upstream) pop() *conn {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	n := len(u.idle)
-	if n == 0 {
+// locate keeps an address that needs no looking up, or the name that does.
+func (u *Upstream) locate(target string) error {
+	if u.network == "unix" {
+		u.keep([]string{target}, time.Time{})
 		return nil
 	}
-	c := u.idle[n-1]
-	u.idle[n-1] = nil
-	u.idle = u.idle[:n-1]
-	return c
+	host, port, err := net.SplitHostPort(target)
+	if err != nil {
+		return fmt.Errorf("reading the address of upstream %s: %w", u.Name, err)
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		u.keep([]string{target}, time.Time{})
+		return nil
+	}
+	u.host, u.port = host, port
+	return nil
 }
 
-// dial opens a connection. The name is resolved anew each time and both
-// address families are tried (RFC 8305), so that a container that came back
-// under another address is found at once.
-func (u *Upstream) dial(ctx context.Context) (*conn, error) {
-	if n := u.open.Add(1); u.max > 0 && n > u.max {
-		u.open.Add(-1)
-		return nil, errMaxConns
+// keep makes targets the addresses in use. Those that were among them before
+// keep their connections and what is known of them.
+func (u *Upstream) keep(targets []string, now time.Time) *addresses {
+	var old []*address
+	if before := u.found.Load(); before != nil {
+		old = before.list
 	}
-	start := time.Now()
-	nc, err := u.dialer.DialContext(ctx, u.network, u.address)
-	if err == nil && u.tls != nil {
-		nc, err = u.handshake(ctx, nc)
+	set := &addresses{ranks: routing.NewRendezvous(targets, nil), at: now}
+	for _, target := range targets {
+		i := slices.IndexFunc(old, func(a *address) bool { return a.target == target })
+		if i >= 0 {
+			set.list = append(set.list, old[i])
+			continue
+		}
+		set.list = append(set.list, &address{up: u, target: target})
 	}
+	u.found.Store(set)
+	for _, a := range old {
+		if !slices.Contains(set.list, a) {
+			a.retire()
+		}
+	}
+	return set
+}
+
+// resolve returns the addresses, looked up anew unless that was done a moment
+// ago. Who asks meanwhile waits for the same answer.
+func (u *Upstream) resolve(ctx context.Context) (*addresses, error) {
+	if u.host == "" {
+		return u.found.Load(), nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now := time.Now()
+	set := u.found.Load()
+	if set != nil && now.Sub(set.at) < fresh {
+		return set, nil
+	}
+	if err := u.named.recent(now); err != nil {
+		return nil, err
+	}
+	targets, err := u.targets(ctx)
 	if err != nil {
-		u.open.Add(-1)
-		if ctx.Err() == nil {
-			u.fail(err, time.Since(start))
+		if ctx.Err() == nil && u.named.refused(err, time.Since(now), now) {
+			u.log.Warn("the name of an upstream leads nowhere", "upstream", u.Name, "error", err.Error())
 		}
 		return nil, err
 	}
-	u.cooling.Store(0)
-	u.answered.Store(true)
-	return newConn(u, nc), nil
+	u.named.reached(now)
+	return u.keepReturned(targets, now), nil
 }
 
-func (u *Upstream) handshake(ctx context.Context, nc net.Conn) (net.Conn, error) {
+// keepReturned is keep where a process may have come back under a new address:
+// it is as new to its work as under the old one.
+func (u *Upstream) keepReturned(targets []string, now time.Time) *addresses {
+	before := u.found.Load()
+	set := u.keep(targets, now)
+	if before == nil {
+		return set
+	}
+	for _, a := range set.list {
+		if !slices.Contains(before.list, a) && slices.ContainsFunc(before.list, wasAway) {
+			a.health.returned.Store(now.UnixNano())
+		}
+	}
+	return set
+}
+
+func wasAway(a *address) bool {
+	_, _, away := a.health.away()
+	return away
+}
+
+// targets asks the system where the name leads. Its errors are those of a dial,
+// for nothing can have been sent.
+func (u *Upstream) targets(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, u.dialer.Timeout)
 	defer cancel()
-	tc := tls.Client(nc, u.tls)
-	if err := tc.HandshakeContext(ctx); err != nil {
-		nc.Close()
+	found, err := u.lookup(ctx, "ip", u.host)
+	if err == nil && len(found) == 0 {
+		err = &net.DNSError{Err: "no such host", Name: u.host, IsNotFound: true}
+	}
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: u.network, Err: err}
+	}
+	var targets []string
+	for _, ip := range found {
+		targets = append(targets, net.JoinHostPort(ip.Unmap().String(), u.port))
+	}
+	slices.Sort(targets)
+	targets = slices.Compact(targets)
+	return targets[:min(len(targets), maxAddresses)], nil
+}
+
+// take returns a connection to the address that c chooses.
+func (u *Upstream) take(ctx context.Context, c *choosing) (*conn, error) {
+	if set := u.found.Load(); set != nil {
+		a := set.choose(c)
+		a.inflight.Add(1)
+		if got := a.reuse(); got != nil {
+			return got, nil
+		}
+		a.inflight.Add(-1)
+	}
+	set, err := u.resolve(ctx)
+	if err != nil {
 		return nil, err
 	}
-	return tc, nil
+	return set.choose(c).take(ctx)
 }
 
-// fail remembers that a dial failed, for pools and the status page, and how
-// long it took.
-func (u *Upstream) fail(err error, took time.Duration) {
-	text := err.Error()
-	u.failure.Store(&text)
-	u.cooling.Store(time.Now().Add(max(cooldown, 2*took)).UnixNano())
-}
-
-// ready says whether the upstream may take another request: no dial failed a
-// moment ago, and max_conns leaves room.
-func (u *Upstream) ready(now time.Time) bool {
-	if u.max > 0 && u.inflight.Load() >= u.max {
+// reserve counts a connection to be opened; false when there may be no more.
+func (u *Upstream) reserve() bool {
+	if n := u.open.Add(1); u.max > 0 && n > u.max {
+		u.open.Add(-1)
 		return false
 	}
-	until := u.cooling.Load()
-	return until == 0 || now.UnixNano() >= until
+	return true
 }
 
-// health is "up", "down" or, before the first dial, "unknown".
-func (u *Upstream) health() string {
-	switch {
-	case u.cooling.Load() != 0:
-		return "down"
-	case u.open.Load() > 0 || u.failure.Load() != nil:
-		return "up"
+func (u *Upstream) unreserve() { u.open.Add(-1) }
+
+// full says whether all the connections that max_conns allows are in use.
+func (u *Upstream) full() bool { return u.max > 0 && u.inflight() >= u.max }
+
+// inflight is how many requests are under way.
+func (u *Upstream) inflight() (n int64) {
+	set := u.found.Load()
+	if set == nil {
+		return 0
 	}
-	return "unknown"
+	for _, a := range set.list {
+		n += a.inflight.Load()
+	}
+	return n
 }
 
-// give puts a connection back that may carry another request. That it can is a
-// sign of life, whatever became of a dial meanwhile.
-func (u *Upstream) give(c *conn) {
-	if u.cooling.Load() != 0 {
-		u.cooling.Store(0)
+// suits says whether one of the addresses suits, if all are known.
+func (u *Upstream) suits(c *choosing) bool {
+	if u.full() || !u.named.ready(c.now) {
+		return false
 	}
-	c.stale = false
-	u.mu.Lock()
-	if u.retired || len(u.idle) >= maxIdle {
-		u.mu.Unlock()
-		c.close()
-		return
+	set := u.found.Load()
+	if set == nil {
+		return true
 	}
-	u.idle = append(u.idle, c)
-	if u.reaper == nil {
-		u.reaper = time.AfterFunc(idleUpstream, u.reap)
+	for _, a := range set.list {
+		if c.suits(&a.health) {
+			return true
+		}
 	}
-	u.mu.Unlock()
+	return false
 }
 
-// reap closes the connections that were idle already in its last round, and have
-// not been used since. As the one used last is taken first, they are in front.
-func (u *Upstream) reap() {
-	u.mu.Lock()
-	n := 0
-	for n < len(u.idle) && u.idle[n].stale {
-		n++
+// away is since when nobody has been there, and why; false when somebody is or
+// nothing is known.
+func (u *Upstream) away() (since time.Time, err error, away bool) { //nolint:revive // the error is a value here
+	since, err, away = u.named.away()
+	set := u.found.Load()
+	if away || set == nil {
+		return since, err, away
 	}
-	for _, c := range u.idle[n:] {
-		c.stale = true
+	for _, a := range set.list {
+		at, why, gone := a.health.away()
+		if !gone {
+			return time.Time{}, nil, false
+		}
+		if at.After(since) {
+			since, err = at, why
+		}
 	}
-	old := append([]*conn(nil), u.idle[:n]...)
-	rest := copy(u.idle, u.idle[n:])
-	clear(u.idle[rest:])
-	u.idle = u.idle[:rest]
-	u.reaper = nil
-	if rest > 0 {
-		u.reaper = time.AfterFunc(idleUpstream, u.reap)
-	}
-	u.mu.Unlock()
-	for _, c := range old {
-		c.close()
-	}
+	return since, err, true
 }
 
-// retire closes what is idle; connections in use are closed when they come
-// back. For upstreams a new configuration no longer names.
-func (u *Upstream) retire() {
-	u.mu.Lock()
-	u.retired = true
-	u.mu.Unlock()
-	u.forget()
+// health is "up", "down" or, before anything was seen, "unknown", and why it is
+// down.
+func (u *Upstream) health(now time.Time) (word, why string) {
+	if word, why = u.named.word(now); word == "down" {
+		return word, why
+	}
+	set := u.found.Load()
+	if set == nil {
+		return "unknown", ""
+	}
+	word = "unknown"
+	for _, a := range set.list {
+		switch w, reason := a.health.word(now); {
+		case w == "up":
+			return "up", ""
+		case w == "down":
+			word, why = w, reason
+		}
+	}
+	return word, why
+}
+
+// status describes the upstream as it is now.
+func (u *Upstream) status(now time.Time) UpstreamStatus {
+	s := UpstreamStatus{URL: u.Name, Requests: u.inflight(), Connections: u.open.Load()}
+	s.Health, s.Error = u.health(now)
+	set := u.found.Load()
+	if set == nil || len(set.list) == 1 {
+		return s
+	}
+	for _, a := range set.list {
+		word, why := a.health.word(now)
+		s.Addresses = append(s.Addresses, AddressStatus{a.target, word, why})
+	}
+	return s
 }
 
 // forget closes the connections that are idle.
 func (u *Upstream) forget() {
+	if set := u.found.Load(); set != nil {
+		for _, a := range set.list {
+			a.forget()
+		}
+	}
+}
+
+// retire ends the probes and closes what is idle; connections in use are closed
+// when they come back. For upstreams a new configuration no longer names.
+func (u *Upstream) retire() {
+	u.stop()
 	u.mu.Lock()
-	idle := u.idle
-	u.idle = nil
-	if u.reaper != nil {
-		u.reaper.Stop()
-		u.reaper = nil
+	defer u.mu.Unlock()
+	if set := u.found.Load(); set != nil {
+		for _, a := range set.list {
+			a.retire()
+		}
 	}
-	u.mu.Unlock()
-	for _, c := range idle {
-		c.close()
+}
+
+// tell logs news of an address.
+func (u *Upstream) tell(level slog.Level, message string, a *address, attrs ...any) {
+	attrs = append([]any{"upstream", u.Name}, attrs...)
+	if u.host != "" {
+		attrs = append(attrs, "address", a.target)
 	}
+	u.log.Log(context.Background(), level, message, attrs...)
 }
 
 // absent says whether a dial failed, so that the request cannot have reached

@@ -55,7 +55,7 @@ func newService(path string, logs *logs) (*service, error) {
 	s.level.Set(logLevel(cfg))
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.metrics = proxy.NewMetrics(s.registry)
-	s.proxy = proxy.New(s.metrics, logs.access)
+	s.proxy = proxy.New(s.metrics, s.log, logs.access)
 	swap, err := s.prepare(cfg)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,286 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// book is a name server that says what it is told; "" takes the name away.
+type book struct {
+	mu        sync.Mutex
+	addresses string
+	asked     int
+}
+
+func (b *book) lead(addresses string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.addresses = addresses
+}
+
+func (b *book) lookup(_ context.Context, _, host string) (found []netip.Addr, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asked++
+	if b.addresses == "" || host != "workers.test" {
+		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	for _, a := range strings.Fields(b.addresses) {
+		found = append(found, netip.MustParseAddr(a))
+	}
+	return found, nil
+}
+
+// crew is processes on one port of several addresses.
+func crew(t testing.TB, addresses ...string) (port string, members []*backend) {
+	t.Helper()
+	for range 20 {
+		members = nil
+		_, port, _ = net.SplitHostPort(freeAddress(t))
+		for _, a := range addresses {
+			l, err := net.Listen("tcp", net.JoinHostPort(a, port))
+			if err != nil {
+				break
+			}
+			members = append(members, serveBackend(t, a, l))
+		}
+		if len(members) == len(addresses) {
+			return port, members
+		}
+		for _, m := range members {
+			m.listener.Close()
+		}
+	}
+	t.Fatal("no port is free on all addresses")
+	return "", nil
+}
+
+// newNamedFront serves a site whose class sync is the name workers.test.
+func newNamedFront(t testing.TB, main *backend, port string, b *book, probed bool) *front {
+	t.Helper()
+	f := &front{t: t, lookup: b.lookup, probed: probed}
+	f.open(f.load(workers(main, "sync", "http://workers.test:"+port)))
+	return f
+}
+
+// TestSeveralAddresses: each address of a name is a process of its own, to which
+// users stick; while one is down its users, and no others, are with the rest.
+func TestSeveralAddresses(t *testing.T) {
+	main, b := newBackend(t, "main"), &book{addresses: "127.0.5.1 127.0.5.2 127.0.5.3"}
+	port, members := crew(t, strings.Fields(b.addresses)...)
+	f := newNamedFront(t, main, port, b, false)
+	const users = 60
+	who := func() (names [users]string) {
+		for user := range users {
+			names[user], _ = syncAs(t, f, user)
+		}
+		return names
+	}
+	before, counts := who(), map[string]int{}
+	for _, name := range before {
+		counts[name]++
+	}
+	if len(counts) != 3 || before != who() {
+		t.Fatalf("users are spread as %v, or move", counts)
+	}
+	lost := members[1]
+	lost.answers(func(net.Conn, *bufio.Reader, seen) bool { return false })
+	lost.listener.Close()
+	for user, name := range who() {
+		if name != before[user] && before[user] != lost.name || name == lost.name || name == "main" {
+			t.Errorf("user %d: %s, before %s", user, name, before[user])
+		}
+	}
+	for _, p := range f.proxy.Pools() {
+		if p.Class == "sync" && (len(p.Upstreams[0].Addresses) != 3 || p.Upstreams[0].Health != "up") {
+			t.Errorf("the status is %+v", p.Upstreams)
+		}
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(lost.name, port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveBackend(t, lost.name, l)
+	for _, p := range f.proxy.state.Load().pools {
+		if p.Class == "sync" {
+			set := p.upstreams[0].found.Load()
+			set.list[1].reached()
+			set.list[1].health.returned.Store(time.Now().Add(-slowReturn).UnixNano())
+		}
+	}
+	if who() != before {
+		t.Error("not all users are where they were")
+	}
+}
+
+// TestMovedContainer: a name that leads elsewhere is followed at once, and one
+// that is gone is waited for.
+func TestMovedContainer(t *testing.T) {
+	main, b := newBackend(t, "main"), &book{addresses: "127.0.5.4"}
+	port, members := crew(t, "127.0.5.4", "127.0.5.5")
+	f := newNamedFront(t, main, port, b, false)
+	if who, _ := syncAs(t, f, 1); who != "127.0.5.4" {
+		t.Fatalf("%q answers", who)
+	}
+	members[0].answers(func(net.Conn, *bufio.Reader, seen) bool { return false })
+	members[0].listener.Close()
+	b.lead("")
+	time.AfterFunc(300*time.Millisecond, func() { b.lead("127.0.5.5") })
+	if who, status := syncAs(t, f, 1); who != "127.0.5.5" {
+		t.Errorf("%d from %q", status, who)
+	}
+	if b.asked > 20 {
+		t.Errorf("the name was looked up %d times in 300 ms", b.asked)
+	}
+}
+
+// TestAttemptsAreShared: a thousand requests that wait for a process dial no more
+// often than one does.
+func TestAttemptsAreShared(t *testing.T) {
+	main := newBackend(t, "main")
+	var dials atomic.Int32
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() { // a process that accepts and does not speak TLS
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			dials.Add(1)
+			c.Close()
+		}
+	}()
+	f := newFront(t, workers(main, "sync", "https://"+l.Addr().String()))
+	u := f.proxy.state.Load().pools[1].upstreams[0]
+	start := time.Now()
+	var wg sync.WaitGroup
+	for range 1000 {
+		wg.Go(func() {
+			for time.Since(start) < 200*time.Millisecond {
+				c := choose(nil)
+				if _, err := u.take(t.Context(), &c); err == nil {
+					t.Error("a connection without TLS")
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+	}
+	wg.Wait()
+	// Those that began together may each dial once.
+	if n := dials.Load(); n > 1100 {
+		t.Errorf("%d dials", n)
+	}
+}
+
+// probeable is a process of Synapse: it answers /health and says what it runs.
+type probeable struct {
+	*backend
+	status  atomic.Int32
+	release atomic.Pointer[string]
+}
+
+func newProbeable(t testing.TB, name, release string) *probeable {
+	p := &probeable{backend: newBackend(t, name)}
+	p.status.Store(200)
+	p.release.Store(&release)
+	p.answers(p.answer)
+	return p
+}
+
+func (p *probeable) answer(w net.Conn, r *bufio.Reader, s seen) bool {
+	if !strings.HasPrefix(s.line, "GET /health ") {
+		return p.sayName(w, r, s)
+	}
+	fmt.Fprintf(w, "HTTP/1.1 %d X\r\nServer: Synapse/%s\r\nContent-Length: 2\r\n\r\nOK", p.status.Load(), *p.release.Load())
+	return true
+}
+
+// TestProbes: without a single request it is known who is up, who is not, and
+// what they run.
+func TestProbes(t *testing.T) {
+	main, address := newProbeable(t, "main", "1.163.2"), freeAddress(t)
+	f := &front{t: t, probed: true}
+	f.open(f.load(workers(main.backend, "sync", "http://"+address)))
+	health := func(class string) string {
+		for _, p := range f.proxy.Pools() {
+			if p.Class == class {
+				return p.Upstreams[0].Health
+			}
+		}
+		return "no such class"
+	}
+	eventually(t, "the main process is up", func() bool { return health("main") == "up" })
+	eventually(t, "the worker is down", func() bool { return health("sync") == "down" })
+	if s := main.last(t); s.field.Get("User-Agent") != userAgent {
+		t.Errorf("the probe's head: %s", s.head)
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveBackend(t, "sync", l)
+	eventually(t, "the worker is up", func() bool { return health("sync") == "up" })
+	main.status.Store(500)
+	u := f.proxy.state.Load().pools[0].upstreams[0]
+	for range probesToBeUnwell {
+		u.probe(t.Context(), func() {})
+	}
+	if health("main") != "down" {
+		t.Error("probes that are answered with an error change nothing")
+	}
+	if _, text := do(t, f.client(f.https, true), "GET", "https://matrix.example.com/_matrix/client/v3/pushers", nil); text != "main" {
+		t.Errorf("who alone can answer is not asked: %q", text)
+	}
+	noticed := 0
+	next := "1.164.0"
+	main.status.Store(200)
+	main.release.Store(&next)
+	u.probe(t.Context(), func() { noticed++ })
+	u.probe(t.Context(), func() { noticed++ })
+	if health("main") != "up" || noticed != 1 {
+		t.Errorf("%s, and a new release was noticed %d times", health("main"), noticed)
+	}
+}
+
+// TestProbesEnd: nobody probes what a reload took away.
+func TestProbesEnd(t *testing.T) {
+	main := newProbeable(t, "main", "1.163.2")
+	f := &front{t: t, probed: true}
+	f.open(f.load(oneSite(main.backend, "")))
+	eventually(t, "the main process is probed", func() bool { n, _ := main.count(); return n > 0 })
+	if err := f.proxy.Apply(f.load(oneSite(newBackend(t, "other"), "")), nil); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := main.count()
+	time.Sleep(probeEveryDown * 3 / 2)
+	if after, _ := main.count(); after != before {
+		t.Errorf("%d probes after it was taken away", after-before)
+	}
+}
+
+func TestJitter(t *testing.T) {
+	seen := map[string]bool{}
+	for range 1000 {
+		d := jitter(time.Second)
+		if d < 800*time.Millisecond || d >= 1200*time.Millisecond {
+			t.Fatalf("a second became %s", d)
+		}
+		seen[strconv.FormatInt(d.Milliseconds(), 10)] = true
+	}
+	if len(seen) < 100 {
+		t.Errorf("only %d different pauses", len(seen))
+	}
+}

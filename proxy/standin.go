@@ -1,0 +1,61 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+
+	"vestibule/configs"
+	"vestibule/routing"
+)
+
+// maxStandIns bounds the requests that the main process answers at once because
+// their own class is down: as many as the Element Server Suite lets it have
+// altogether (charts/matrix-stack, haproxy.cfg, maxconn 250). More would take the
+// main process down, too, and with it everything.
+const maxStandIns = 250
+
+// errCrowded is returned when the main process stands in for as many requests as
+// it can bear.
+var errCrowded = errors.New("the main process already stands in for as many requests as it may")
+
+// connect returns a connection to a process of pool, or of one that can stand in
+// for it while all of its processes are down, and says whose it is.
+func (x *exchange) connect(ctx context.Context, p *pool, spares []*routing.Pool) (*conn, *pool, error) {
+	c, err := p.connect(ctx, x.decision.Key.Value, x.record.Start, len(spares) > 0)
+	for i, spare := range spares {
+		if err == nil || ctx.Err() != nil || !absent(err) && !errors.Is(err, errUnwell) {
+			break
+		}
+		p = x.state.pools[spare.Index]
+		if !x.standIn(p) {
+			return nil, p, errCrowded
+		}
+		if c, err = p.connect(ctx, x.decision.Key.Value, x.record.Start, i+1 < len(spares)); err != nil {
+			x.standDown()
+			continue
+		}
+		x.proxy.metrics.standIns.WithLabelValues(p.Site, string(x.decision.Class), c.at.up.Name).Inc()
+	}
+	return c, p, err
+}
+
+// standIn lets a pool answer for another class, if it is not the main process or
+// that can bear one more. The place is given back by standDown.
+func (x *exchange) standIn(p *pool) bool {
+	if p.Class != configs.ClassMain {
+		return true
+	}
+	if p.standIns.Add(1) > maxStandIns {
+		p.standIns.Add(-1)
+		return false
+	}
+	x.standsIn = p
+	return true
+}
+
+func (x *exchange) standDown() {
+	if x.standsIn != nil {
+		x.standsIn.standIns.Add(-1)
+		x.standsIn = nil
+	}
+}

@@ -1,0 +1,221 @@
+package proxy
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// gone is the URL of a process that refuses connections.
+func gone(t testing.TB) string { return "http://" + freeAddress(t) }
+
+// TestStandIns: while a class is down its requests go to the next that can
+// answer, in the row's order, and in the end to the main process.
+func TestStandIns(t *testing.T) {
+	main, generic := newBackend(t, "main"), newBackend(t, "generic")
+	site := "sites:\n  - server_name: example.com\n    synapse: { main: %q, hold: 100ms, workers: { initial_sync: [%q], sync: [%q], generic: [%q], streams: { typing: [%q] } } }\n"
+	f := newFront(t, fmt.Sprintf(site, main.url(), gone(t), gone(t), generic.url(), gone(t)))
+	c := f.client(f.https, true)
+	is := func(method, path, who string, status int) *http.Response {
+		t.Helper()
+		resp, text := do(t, c, method, "https://matrix.example.com/_matrix/client/v3/"+path, nil)
+		if resp.StatusCode != status || status == 200 && text != who {
+			t.Errorf("%s: %s %q, want %d from %s", path, resp.Status, text, status, who)
+		}
+		return resp
+	}
+	is("GET", "sync", "generic", 200)
+	is("GET", "sync?since=s1", "generic", 200)
+	if n := f.counter("vestibule_stand_ins_total"); n != 2 {
+		t.Errorf("%v stand-ins counted", n)
+	}
+	resp := is("PUT", "rooms/!a/typing/@b:example.com", "", 503)
+	if resp.Header.Get("Retry-After") == "" || resp.Header.Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("typing without its writer: %v", resp.Header)
+	}
+	generic.answers(func(net.Conn, *bufio.Reader, seen) bool { return false })
+	generic.listener.Close()
+	f.proxy.state.Load().pools[0].upstreams[0].forget()
+	is("GET", "sync?since=s1", "main", 200)
+	if n, _ := main.count(); n != 1 {
+		t.Errorf("the main process got %d requests", n)
+	}
+}
+
+// TestNobodyWaitsForLong: a process that has been away for longer than requests
+// are held costs them nothing, where somebody stands in; where nobody does, each
+// waits, for it may come back any moment.
+func TestNobodyWaitsForLong(t *testing.T) {
+	main := newBackend(t, "main")
+	f := newFront(t, fmt.Sprintf("sites:\n  - server_name: example.com\n    synapse: { main: %q, hold: 400ms, workers: { user_dir: [%q], streams: { typing: [%q] } } }\n",
+		main.url(), gone(t), gone(t)))
+	c := f.client(f.https, true)
+	took := func(method, path string) time.Duration {
+		start := time.Now()
+		do(t, c, method, "https://matrix.example.com/_matrix/client/v3/"+path, nil)
+		return time.Since(start)
+	}
+	if d := took("POST", "user_directory/search"); d < 400*time.Millisecond {
+		t.Errorf("the first request was held for %s only", d)
+	}
+	if d := took("POST", "user_directory/search"); d > 200*time.Millisecond {
+		t.Errorf("the second was held for %s", d)
+	}
+	took("PUT", "rooms/!a/typing/@b:example.com")
+	if d := took("PUT", "rooms/!a/typing/@b:example.com"); d < 400*time.Millisecond {
+		t.Errorf("what nobody else can answer was held for %s only", d)
+	}
+}
+
+// TestReturnIsNoticed: the class has its requests again once its process is
+// back.
+func TestReturnIsNoticed(t *testing.T) {
+	main, address := newBackend(t, "main"), freeAddress(t)
+	f := newFront(t, fmt.Sprintf("sites:\n  - server_name: example.com\n    synapse: { main: %q, hold: 0s, workers: { user_dir: [%q] } }\n", main.url(), "http://"+address))
+	c := f.client(f.https, true)
+	ask := func() string {
+		_, text := do(t, c, "POST", "https://matrix.example.com/_matrix/client/v3/user_directory/search", nil)
+		return text
+	}
+	if who := ask(); who != "main" {
+		t.Fatalf("%q stands in", who)
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveBackend(t, "user_dir", l)
+	eventually(t, "the worker is asked again", func() bool { return ask() == "user_dir" })
+}
+
+// TestMainIsSpared: the main process stands in for so many requests and no more;
+// those over that can be tried again, and what is its own is not concerned.
+func TestMainIsSpared(t *testing.T) {
+	main := newBackend(t, "main")
+	var waiting atomic.Int32
+	release := make(chan bool)
+	main.answers(func(w net.Conn, _ *bufio.Reader, s seen) bool {
+		if strings.Contains(s.line, "/sync") {
+			waiting.Add(1)
+			<-release
+		}
+		return main.sayName(w, nil, s)
+	})
+	f := newFront(t, workers(main, "sync", gone(t)))
+	f.proxy.state.Load().pools[0].hold = 0
+	for _, p := range f.proxy.state.Load().pools {
+		p.hold = 0
+	}
+	c := f.client(f.https, true)
+	var wg sync.WaitGroup
+	for range maxStandIns {
+		wg.Go(func() {
+			if resp, text := do(t, c, "GET", "https://matrix.example.com/_matrix/client/v3/sync?since=s1", nil); text != "main" {
+				t.Errorf("%s %q", resp.Status, text)
+			}
+		})
+	}
+	eventually(t, "the main process stands in for all it may", func() bool { return waiting.Load() == maxStandIns })
+	resp, text := do(t, c, "GET", "https://matrix.example.com/_matrix/client/v3/sync?since=s1", nil)
+	if resp.StatusCode != 503 || !strings.Contains(text, "errcode") || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("one more: %s %q", resp.Status, text)
+	}
+	if _, text := do(t, c, "GET", "https://matrix.example.com/_matrix/client/v3/pushers", nil); text != "main" {
+		t.Errorf("what is its own: %q", text)
+	}
+	close(release)
+	wg.Wait()
+	if _, text := do(t, c, "GET", "https://matrix.example.com/_matrix/client/v3/sync?since=s1", nil); text != "main" {
+		t.Errorf("afterwards: %q", text)
+	}
+}
+
+// TestKilledUnderWay: a process that ends over a request costs nothing where
+// another can answer and the request may be repeated; else the client is told.
+func TestKilledUnderWay(t *testing.T) {
+	main, worker := newBackend(t, "main"), newBackend(t, "worker")
+	worker.answers(func(net.Conn, *bufio.Reader, seen) bool {
+		worker.listener.Close()
+		return false
+	})
+	f := newFront(t, workers(main, "client_reader", worker.url()))
+	for _, p := range f.proxy.state.Load().pools {
+		p.hold = 50 * time.Millisecond
+	}
+	c := f.client(f.https, true)
+	if resp, text := do(t, c, "GET", "https://matrix.example.com/_matrix/client/v3/capabilities", nil); text != "main" {
+		t.Errorf("%s %q", resp.Status, text)
+	}
+	f = newFront(t, workers(main, "client_reader", func() string {
+		w := newBackend(t, "another")
+		w.answers(func(net.Conn, *bufio.Reader, seen) bool { return false })
+		return w.url()
+	}()))
+	resp, text := do(t, f.client(f.https, true), "POST", "https://matrix.example.com/_matrix/client/v3/keys/claim", strings.NewReader("{}"))
+	if resp.StatusCode != 502 || !strings.Contains(text, "errcode") {
+		t.Errorf("what may not be repeated: %s %q", resp.Status, text)
+	}
+}
+
+// TestEjected: a process that takes requests and never answers is passed over,
+// for its siblings or for who stands in.
+func TestEjected(t *testing.T) {
+	main, silent := newBackend(t, "main"), newBackend(t, "silent")
+	silent.answers(func(w net.Conn, _ *bufio.Reader, _ seen) bool {
+		fmt.Fprint(w, "nonsense\r\n\r\n")
+		return false
+	})
+	f := newFront(t, workers(main, "client_reader", silent.url()))
+	c := f.client(f.https, true)
+	ask := func() (int, string) {
+		resp, text := do(t, c, "GET", "https://matrix.example.com/_matrix/client/v3/capabilities", nil)
+		return resp.StatusCode, text
+	}
+	for range failuresToEject {
+		if status, text := ask(); status != 502 {
+			t.Fatalf("%d %q", status, text)
+		}
+	}
+	if status, text := ask(); text != "main" {
+		t.Errorf("after that: %d %q", status, text)
+	}
+	if !strings.Contains(f.messages.String(), "does not answer them") {
+		t.Errorf("the log does not tell: %s", f.messages)
+	}
+}
+
+// TestMisroutedTwice: what the main process does not know either is passed on.
+func TestMisroutedTwice(t *testing.T) {
+	main, worker := newBackend(t, "main"), newBackend(t, "sync")
+	for _, b := range []*backend{main, worker} {
+		body := `{"errcode":"M_UNRECOGNIZED","error":"` + b.name + `"}`
+		b.answers(func(w net.Conn, _ *bufio.Reader, _ seen) bool {
+			fmt.Fprintf(w, "HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+			return true
+		})
+	}
+	f := newFront(t, workers(main, "sync", worker.url()))
+	c := f.client(f.https, true)
+	for _, is := range []struct{ method, path, who string }{
+		{"GET", "sync?since=s1", "main"},
+		{"POST", "../unstable/org.matrix.simplified_msc3575/sync", "sync"}, // it may have done something
+	} {
+		path := strings.Replace("/_matrix/client/v3/"+is.path, "v3/../", "", 1)
+		resp, text := do(t, c, is.method, "https://matrix.example.com"+path, nil)
+		if resp.StatusCode != 404 || !strings.Contains(text, is.who) {
+			t.Errorf("%s: %s %q", is.path, resp.Status, text)
+		}
+	}
+	if n, _ := main.count(); n != 1 {
+		t.Errorf("the main process was asked %d times", n)
+	}
+	if n := f.counter("vestibule_misrouted_total"); n != 2 {
+		t.Errorf("%v counted", n)
+	}
+}
