@@ -41,6 +41,7 @@ func (x *exchange) forward(p *pool) {
 		x.fail(err)
 		return
 	}
+	x.recognise(p)
 	ctx := x.req.Context
 	spares := x.decision.Spares
 	for tries := 1; ; tries++ {

@@ -16,6 +16,7 @@ type Metrics struct {
 	up       *upstreams
 	lost     *prometheus.CounterVec
 	standIns *prometheus.CounterVec
+	whoami   *prometheus.CounterVec
 	inflight prometheus.Gauge
 	reload   prometheus.Gauge
 	reloaded prometheus.Gauge
@@ -38,6 +39,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		standIns: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vestibule_stand_ins_total",
 			Help: "Requests that an upstream answered in place of the class it belongs to, whose processes were down."},
 			[]string{"site", "class", "upstream"}),
+		whoami: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vestibule_whoami_total",
+			Help: "Questions to Synapse whose an opaque access token is, by the status of the answer; 0 when none came."},
+			[]string{"site", "code"}),
 		inflight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_requests_in_flight",
 			Help: "Requests under way, parked ones included."}),
 		reload: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_config_last_reload_successful",
@@ -47,7 +51,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		draining: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_draining",
 			Help: "1 while the process is stopping."}),
 	}
-	r.MustRegister(m.requests, m.duration, m.up, m.lost, m.standIns, m.inflight, m.reload, m.reloaded, m.draining)
+	r.MustRegister(m.requests, m.duration, m.up, m.lost, m.standIns, m.whoami, m.inflight, m.reload, m.reloaded, m.draining)
 	return m
 }
 

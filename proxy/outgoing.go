@@ -13,7 +13,7 @@ func (x *exchange) appendHead(b []byte, p *pool, inline []byte) []byte {
 	b = append(b, " HTTP/1.1\r\n"...)
 	b = appendField(b, "Host", req.Host)
 	b = x.appendFields(b)
-	b = x.appendIdentity(b)
+	b = x.id.append(b, req.Host)
 	if x.upgrade(p) {
 		b = append(b, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
 	}
@@ -55,24 +55,24 @@ func (x *exchange) replaced(name string) bool {
 	return false
 }
 
-// appendIdentity says who asked, in one value each: Synapse takes the first
-// address of the first field (synapse/http/site.py).
-func (x *exchange) appendIdentity(b []byte) []byte {
-	if x.id.client.IsValid() {
+// append says who asked, in one value each: Synapse takes the first address of the
+// first field (synapse/http/site.py).
+func (id identity) append(b []byte, host string) []byte {
+	if id.client.IsValid() {
 		b = append(b, "X-Forwarded-For: "...)
 		start := len(b)
-		b = x.id.client.WithZone("").AppendTo(b)
+		b = id.client.WithZone("").AppendTo(b)
 		client := b[start:]
 		b = append(b, "\r\nX-Real-IP: "...)
 		b = append(b, client...)
 		b = append(b, "\r\n"...)
 	}
 	proto := "http"
-	if x.id.secure {
+	if id.secure {
 		proto = "https"
 	}
 	b = appendField(b, "X-Forwarded-Proto", proto)
-	return appendField(b, "X-Forwarded-Host", x.req.Host)
+	return appendField(b, "X-Forwarded-Host", host)
 }
 
 func appendField(b []byte, name, value string) []byte {

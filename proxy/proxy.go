@@ -23,6 +23,7 @@ type Proxy struct {
 	log       *slog.Logger
 	accessLog *slog.Logger
 	tunnels   tunnels
+	whoami    *whoami
 	lookup    lookup
 	unprobed  bool // upstreams are not probed, in tests
 
@@ -73,7 +74,7 @@ func identifyUpstream(u configs.Upstream, connect time.Duration) (upstreamID, er
 // New returns a Proxy that has nothing to serve yet: call Apply first. Requests
 // are written to accessLog, all else to log.
 func New(metrics *Metrics, log, accessLog *slog.Logger) *Proxy {
-	return &Proxy{metrics: metrics, log: log, accessLog: accessLog,
+	return &Proxy{metrics: metrics, log: log, accessLog: accessLog, whoami: newWhoami(metrics),
 		lookup: net.DefaultResolver.LookupNetIP, upstreams: map[upstreamID]*Upstream{}}
 }
 
