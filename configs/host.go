@@ -28,10 +28,10 @@ func hostMistake(host string) (message, hint string) {
 // (Matrix v1.16, appendices, "Server Name") is a host with an optional port.
 func serverNameMistake(name string) (message, hint string) {
 	host, port, hasPort := splitPort(name)
-	if !hasPort {
+	if !hasPort || strings.Contains(name, "/") {
 		return hostMistake(name)
 	}
-	if _, ok := parsePort(port, 1); !ok && !strings.Contains(name, "/") {
+	if _, ok := parsePort(port, 1); !ok {
 		return quote(port) + " is not a port", "write a number from 1 to 65535, or no port at all"
 	}
 	return hostMistake(host)
