@@ -164,21 +164,18 @@ func (t *Table) unclaimed(d *Decision, rule *Rule) {
 // closed refuses what no route may open.
 func (v *vhost) closed(r *Request, t *target, d *Decision, tr *trace) bool {
 	z := t.zones()
-	if !v.hidden {
-		z = z.shown()
-	}
-	switch z.strictest() {
-	case zoneClosed:
+	led := z.all()
+	switch {
+	case led == 0:
+		return false
+	case led&zoneClosed != 0:
 		tr.lost(ruleClosed, configs.ClassDeny, "closed to all in some spelling of the path")
 		d.refuse(ruleClosed, configs.ClassDeny, http.StatusForbidden, "M_FORBIDDEN")
 		return true
-	case zoneHidden:
+	case led&zoneHidden != 0 && v.hidden:
 		d.refuse(ruleHidden, configs.ClassNotFound, http.StatusNotFound, "M_UNRECOGNIZED")
 		return true
-	case zoneAdmin:
-		if z.raw == zoneAdmin && v.admin.admits(r.Client) {
-			return false
-		}
+	case led&zoneAdmin != 0 && !(z.raw == zoneAdmin && v.admin.admits(r.Client)):
 		if tr != nil {
 			tr.lost(ruleAdmin, configs.ClassDeny, v.admin.why(r.Client))
 		}
