@@ -122,7 +122,7 @@ func (c *Config) normalise() {
 func (s *Site) normalise() {
 	lower(&s.ServerName)
 	lower(&s.Host)
-	lower(&s.Federation.Host)
+	s.Federation.normalise()
 	if s.MAS != nil {
 		lower(&s.MAS.Host)
 		trimSlash(&s.MAS.Path)

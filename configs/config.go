@@ -441,8 +441,13 @@ type AdminAPI struct {
 
 // Federation says with whom a site talks and how it is found.
 type Federation struct {
-	// With is "all" (default), "none" or a list of server names. Only all is
-	// supported yet.
+	// With says which servers are answered: "all" (default); "none", so that
+	// /_matrix/federation and /_matrix/key are closed on every host and
+	// entrypoint of the site; or a list such as ["partner.example",
+	// "*.friends.example"], which refuses requests that other servers sign. A
+	// name is compared whole, port included, in any case; "*" stands for any
+	// characters, "?" for one. What Synapse itself sends is Synapse's to decide
+	// (federation_domain_whitelist).
 	With FederationPolicy `yaml:"with"`
 	// Host is the name other homeservers are sent to. Optional. Defaults to the
 	// site's host.
@@ -454,7 +459,10 @@ type Federation struct {
 	// (default); by "srv", records in the zone of server_name, whose own
 	// certificate they then want to see; or "none": they do not.
 	Delegation string `yaml:"delegation"`
-	// OpenID is "auto" (default).
+	// OpenID is about /_matrix/federation/v1/openid/userinfo, by which services
+	// such as LiveKit's tell who a user is: "open"; "closed"; or "auto"
+	// (default), which closes it where With is none and there is no
+	// element_call.
 	OpenID string `yaml:"openid"`
 	// StrictPorts serves the client API only on https and the federation API
 	// only on federation, as MDAD's listeners do. Optional. Defaults to false.

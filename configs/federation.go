@@ -1,5 +1,7 @@
 package configs
 
+import "strings"
+
 // decodeFrom reads "all", "none" or a list of server names.
 func (p *FederationPolicy) decodeFrom(at spot) {
 	*p = FederationPolicy{}
@@ -20,19 +22,102 @@ func (p *FederationPolicy) decodeFrom(at spot) {
 		p.All = true
 	case "none":
 	default:
-		at.reject("expected all, none or a list of server names", "")
+		at.reject("expected all, none or a list of server names", policyHint(word))
 		p.All = true
+	}
+}
+
+// policyHint helps with a single name without its brackets, and with slips.
+func policyHint(word string) string {
+	if strings.ContainsAny(word, ".:*") {
+		return "write [" + quote(word) + "]"
+	}
+	if meant := nearest(word, []string{"all", "none"}); meant != "" {
+		return "did you mean " + quote(meant) + "?"
+	}
+	return ""
+}
+
+// Nobody tells whether the policy lets no server in.
+func (p FederationPolicy) Nobody() bool { return !p.All && len(p.Servers) == 0 }
+
+// OpenIDIsOpen tells whether /_matrix/federation/v1/openid/userinfo is answered.
+// Services beside other homeservers and our own ask it who a user is, without a
+// signature; LiveKit's token service is one of them.
+func (s *Site) OpenIDIsOpen() bool {
+	switch s.Federation.OpenID {
+	case "open":
+		return true
+	case "closed":
+		return false
+	}
+	return !s.Federation.With.Nobody() || s.ElementCall != nil
+}
+
+func (f *Federation) normalise() {
+	lower(&f.Host)
+	for i := range f.With.Servers {
+		lower(&f.With.Servers[i])
 	}
 }
 
 func (f *Federation) check(at spot) {
 	at.key("host").valid(f.Host, hostMistake)
 	at.key("port").inRange(f.Port, 1, 65535)
-	if with := at.key("with"); with.written() && !f.With.All {
-		with.fail("not supported yet", "write all, and let Synapse's federation_domain_whitelist decide")
-	}
 	at.key("delegation").oneOf(f.Delegation, "well_known", "srv", "none")
-	if f.OpenID != "auto" {
-		at.key("openid").unsupported("write auto, or remove the key")
+	at.key("openid").oneOf(f.OpenID, "auto", "open", "closed")
+	f.With.check(at.key("with"))
+}
+
+// check looks at a list of servers.
+func (p *FederationPolicy) check(at spot) {
+	if !at.written() || at.node.kind != listNode {
+		return
+	}
+	if len(p.Servers) == 0 {
+		at.fail("the list is empty", "write none to federate with nobody")
+	}
+	first := map[string]Place{}
+	for i, name := range p.Servers {
+		item := at.index(i)
+		item.valid(name, serverPatternMistake)
+		if place, twice := first[name]; twice {
+			item.fail(quote(name)+" is already in the list at "+place.String(), "keep one of them")
+			continue
+		}
+		first[name] = item.place
 	}
 }
+
+// checkOpenID warns of calls that cannot work.
+func (s *Site) checkOpenID(at spot) {
+	if s.ElementCall != nil && s.Federation.OpenID == "closed" {
+		at.key("federation").key("openid").warn("element_call's token service cannot ask who a caller is", "write auto")
+	}
+}
+
+// serverPatternMistake says what is wrong with a server name in which "*" stands
+// for any run of characters and "?" for one.
+func serverPatternMistake(pattern string) (message, hint string) {
+	switch {
+	case pattern == "all" || pattern == "none":
+		return quote(pattern) + " is not a server name", "write with: " + pattern + ", without a list"
+	case !strings.ContainsAny(pattern, "*?"):
+		return serverNameMistake(pattern)
+	case strings.Trim(pattern, "*") == "":
+		return quote(pattern) + " stands for every server", "write all instead of the list"
+	}
+	if _, rest, found := strings.Cut(pattern, "://"); found {
+		name, _, _ := strings.Cut(rest, "/")
+		return quote(pattern) + " is a URL", "write the name alone: " + quote(name)
+	}
+	if name, _, found := strings.Cut(pattern, "/"); found {
+		return quote(pattern) + " has a path", "write the name alone: " + quote(name)
+	}
+	if strings.ContainsFunc(pattern, notInPattern) {
+		return quote(pattern) + " stands for no server name", "a server name holds letters, digits, hyphens, dots and perhaps a port"
+	}
+	return "", ""
+}
+
+func notInPattern(r rune) bool { return notInName(r) && !strings.ContainsRune("*?:[]", r) }

@@ -38,6 +38,7 @@ func (s *Site) check(at spot) {
 	checkAddresses(at.key("internal").key("addresses"), s.Internal.Addresses)
 	s.checkComponents(at)
 	s.Federation.check(at.key("federation"))
+	s.checkOpenID(at)
 	s.checkBridges(at.key("bridges"))
 	s.WellKnown.check(at.key("well_known"))
 	for i := range s.Routes {

@@ -82,6 +82,38 @@ func BenchmarkNew(b *testing.B) {
 	}
 }
 
+// federationRequests are admitted, or not, by a list of servers.
+func federationRequests() []Request {
+	send := func(origin string) Request {
+		return Request{
+			Method: "PUT", Host: "matrix.some.example:8448", Entrypoint: Federation, Target: "/_matrix/federation/v1/send/1",
+			Authorization: []string{`X-Matrix origin="` + origin + `",destination="some.example",key="ed25519:a_1",sig="c2lnbmF0dXJl"`},
+		}
+	}
+	key := Request{Method: "GET", Host: "matrix.some.example:8448", Entrypoint: Federation, Target: "/_matrix/key/v2/server"}
+	nobody := Request{Method: "GET", Host: "matrix.nobody.example", Target: "/_matrix/federation/v1/version"}
+	return []Request{send("partner.example"), send("a.friends.example"), send("192.0.2.7:8448"), send("stranger.example"), send("a/b"), key, nobody}
+}
+
+func BenchmarkMatchFederation(b *testing.B) {
+	table, requests := loadTable(b, "testdata/federation.yaml"), federationRequests()
+	var d Decision
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		table.Match(&requests[i%len(requests)], &d)
+	}
+}
+
+func TestFederationAllocatesNothing(t *testing.T) {
+	table := loadTable(t, "testdata/federation.yaml")
+	var d Decision
+	for _, r := range federationRequests() {
+		if allocs := testing.AllocsPerRun(5, func() { table.Match(&r, &d) }); allocs != 0 {
+			t.Errorf("%s %s %s: %v allocations", r.Method, r.Target, r.Authorization, allocs)
+		}
+	}
+}
+
 func TestMatchAllocatesNothing(t *testing.T) {
 	table, err := New(withRoutes(t, 200))
 	if err != nil {

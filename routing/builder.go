@@ -79,7 +79,7 @@ func (b *builder) site(config *configs.Site) {
 }
 
 func (b *builder) newSite(config *configs.Site) *site {
-	s := &site{config: config, name: config.ServerName, pools: make(map[configs.Class]*Pool)}
+	s := &site{config: config, name: config.ServerName, pools: make(map[configs.Class]*Pool), policy: newPolicy(config)}
 	s.admins = &gate{allowed: b.cfg.Admins, list: "admins"}
 	if !config.AdminAPI.Public {
 		s.adminAPI = s.admins

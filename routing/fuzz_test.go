@@ -4,9 +4,11 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"vestibule/configs"
 )
@@ -23,6 +25,9 @@ var targets = []string{
 	"/%5Fsynapse/%6das", "/_synapse%2fmas", "/%255fsynapse/mas", "/x/%2e%2e/_synapse/metrics", "/_synapse/./mas",
 	"/metrics", "/%6detrics", "//health", "/health/.", "/auth/api/admin/v1/users", "/auth/%61pi//admin",
 	"/synapse-admin", "/element/..%2fsynapse-admin/", "/a%", "/a b", "*", "", "http://matrix.example.com/", "/\\", "/#", "/ä", "?x",
+	"/_matrix/federation/v1/version", "/_matrix/key/v2/server", "/_matrix/federation/v1/openid/userinfo?access_token=a",
+	"//_matrix/federation/v1/send/1", "/%5Fmatrix/%6bey/v2/server", "/_matrix/client/..%2ffederation/v1/version", "/_matrix/./%2566ederation",
+	"/_matrix/federation/v1/openid/userinfo/../version", "/_matrix/federation/v1/openid/user%69nfo",
 	"/%25%35%66synapse/mas", "/_synapse;x/mas", "/_synapse/mas;x", "/%00_synapse/mas", "/_synapse/client/%2e%2e%2fmas",
 }
 
@@ -79,16 +84,17 @@ func FuzzClosed(f *testing.F) {
 	for _, target := range targets {
 		f.Add(target)
 	}
-	table := closedTable(f)
-	f.Fuzz(func(t *testing.T, target string) { checkClosed(t, table, target) })
+	doors := closedDoors(f)
+	f.Fuzz(func(t *testing.T, target string) { checkClosed(t, doors, target) })
 }
 
 // TestClosedInManySpellings does the same with paths made of what matters.
 func TestClosedInManySpellings(t *testing.T) {
-	table := closedTable(t)
+	doors := closedDoors(t)
 	pieces := []string{
 		"/", "/", "/", "%2F", "%2f", "%252F", "/..", "/.", "/%2e%2e", "%2F..", "/%252e%252E", "_synapse", "%5Fsynapse", "%255fsynapse",
 		"admin", "%61dmin", "mas", "metrics", "client", "_matrix", "x", "%25", "%35%66", "health", ";", "?", "/_synapse/client", "/_matrix/client/v3",
+		"%5Fmatrix", "federation", "%66ederation", "key", "ke%2579", "/_matrix/federation/v1", "/openid", "/userinfo", "/user%69nfo",
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 30000 {
@@ -96,25 +102,53 @@ func TestClosedInManySpellings(t *testing.T) {
 		for range 1 + random.IntN(9) {
 			target += pieces[random.IntN(len(pieces))]
 		}
-		checkClosed(t, table, target)
+		checkClosed(t, doors, target)
 	}
 }
 
-func checkClosed(t *testing.T, table *Table, target string) {
+// closedDoor is where a request comes in, and what must stay closed there.
+type closedDoor struct {
+	table   *Table
+	request Request
+	// federation tells which paths of other servers are open; nil for all.
+	federation func(path string) bool
+}
+
+func closedDoors(t testing.TB) []closedDoor {
+	gates, federation := closedTable(t), loadTable(t, "testdata/federation.yaml")
+	stranger := []string{"X-Matrix origin=stranger.example,key=k,sig=s"}
+	never := func(string) bool { return false }
+	userinfo := func(path string) bool { return path == userinfoPath }
+	return []closedDoor{
+		{gates, Request{Host: "matrix.example.com"}, nil},
+		{gates, Request{Host: "matrix.closed.example", Entrypoint: Federation}, nil},
+		{gates, Request{Host: "auth.closed.example"}, nil},
+		{gates, Request{Site: "closed.example", Entrypoint: Internal}, nil},
+		{gates, Request{Host: "example.com"}, nil},
+		{federation, Request{Host: "matrix.nobody.example"}, userinfo},
+		{federation, Request{Host: "nobody.example", Entrypoint: Federation}, userinfo},
+		{federation, Request{Host: "board.nobody.example"}, userinfo},
+		{federation, Request{Site: "nobody.example", Entrypoint: Internal}, userinfo},
+		{federation, Request{Host: "matrix.silent.example"}, never},
+		{federation, Request{Host: "matrix.open.example", Entrypoint: Federation}, userinfo},
+		{federation, Request{Host: "matrix.some.example", Authorization: stranger}, never},
+	}
+}
+
+func checkClosed(t *testing.T, doors []closedDoor, target string) {
 	t.Helper()
-	for _, r := range []Request{
-		{Host: "matrix.example.com"}, {Host: "matrix.closed.example", Entrypoint: Federation}, {Host: "auth.closed.example"},
-		{Site: "closed.example", Entrypoint: Internal}, {Host: "example.com"},
-	} {
+	path, _, _ := strings.Cut(target, "?")
+	read := readings(path)
+	for _, door := range doors {
+		r := door.request
 		r.Method, r.Target, r.Client = "GET", target, netip.MustParseAddr("198.51.100.7")
 		var d Decision
-		table.Match(&r, &d)
+		door.table.Match(&r, &d)
 		if d.Action == Refuse {
 			continue
 		}
-		path, _, _ := strings.Cut(target, "?")
-		for name, reading := range readings(path) {
-			if closedResource(reading) {
+		for name, reading := range read {
+			if closedResource(reading) || door.federation != nil && federationResource(reading) && !door.federation(path) {
 				t.Fatalf("%s%s went to %s, but %s reads %q", r.Host, target, d.Class, name, reading)
 			}
 		}
@@ -184,6 +218,10 @@ func closedResource(segments []string) bool {
 		slices.Contains([]string{"admin", "mas", "metrics", "replication"}, segments[1])
 }
 
+func federationResource(segments []string) bool {
+	return len(segments) > 1 && segments[0] == "_matrix" && (segments[1] == "federation" || segments[1] == "key")
+}
+
 func synapseMay(path string) bool {
 	for _, prefix := range []string{"/_matrix", "/_synapse/client"} {
 		if path == prefix || strings.HasPrefix(path, prefix+"/") {
@@ -213,6 +251,62 @@ func FuzzXMatrix(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzServerList asks an oracle that reads the header as Synapse does: whoever it
+// would take the request for is on the list, or the request is refused.
+func FuzzServerList(f *testing.F) {
+	for _, field := range []string{
+		`X-Matrix origin="a.example",destination="example.com",key="ed25519:a_1",sig="c2ln"`,
+		`X-Matrix origin=a.example,key=k,sig=s,x="y,origin=b.example,z=w"`,
+		`X-Matrix origin=a.example,origin=b.example,key=k,sig=s`, `X-Matrix origin=a.example,Origin="b.example",key=k,sig=s`,
+		`X-Matrix   key=k , sig=s,origin="a\.example"`, `X-Matrix origin="b.example" , origin=a.example,key=,sig=`,
+		`X-Matrix origin="a.example\",origin=b.example,key=k,sig="s"`, "X-Matrix origin=a.example,\torigin=b.example,key=k,sig=s",
+		`X-Matrixorigin=a.example`, `x-matrix origin=b.example`, `Bearer x`, "X-Matrix \torigin=b.example,origin=a.example,key=k,sig=s",
+	} {
+		f.Add(field)
+	}
+	list := newServerList([]string{"a.example", "*.a.example"})
+	f.Fuzz(func(t *testing.T, field string) {
+		origin, ok := synapseOrigin(field)
+		if !ok || list.objection(field, nil).why != "" {
+			return
+		}
+		if origin = strings.ToLower(origin); origin != "a.example" && !strings.HasSuffix(origin, ".a.example") {
+			t.Fatalf("%q comes from %s", field, origin)
+		}
+	})
+}
+
+var (
+	xMatrixStart   = regexp.MustCompile(`^X-Matrix +`)
+	xMatrixCommas  = regexp.MustCompile(`[ \t]*,[ \t]*`)
+	backslash      = regexp.MustCompile(`\\(.)`)
+	serverNameText = regexp.MustCompile(`^([0-9a-zA-Z.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]+)?$`)
+)
+
+// synapseOrigin is whom Synapse takes a request for (_parse_auth_header in
+// federation/transport/server/_base.py).
+func synapseOrigin(field string) (origin string, ok bool) {
+	start := xMatrixStart.FindString(field)
+	if start == "" || !utf8.ValidString(field) {
+		return "", false
+	}
+	parameters := map[string]string{}
+	for _, text := range xMatrixCommas.Split(field[len(start):], -1) {
+		name, value, found := strings.Cut(text, "=")
+		if !found {
+			return "", false
+		}
+		if strings.HasPrefix(value, `"`) {
+			value = backslash.ReplaceAllString(value[1:max(len(value)-1, 1)], "$1")
+		}
+		parameters[strings.ToLower(name)] = value
+	}
+	_, hasKey := parameters["key"]
+	_, hasSignature := parameters["sig"]
+	origin = parameters["origin"]
+	return origin, hasKey && hasSignature && serverNameText.MatchString(origin)
 }
 
 func FuzzToken(f *testing.F) {

@@ -136,6 +136,80 @@ func TestXMatrix(t *testing.T) {
 	good(`X-Matrix origin=`+strings.Repeat("a", 255), strings.Repeat("a", 255))
 }
 
+func TestServerList(t *testing.T) {
+	good := func(pattern, name string) {
+		t.Helper()
+		if !newServerList([]string{"other.example", pattern}).has([]byte(name)) {
+			t.Errorf("%q is not %q", name, pattern)
+		}
+	}
+	bad := func(pattern, name string) {
+		t.Helper()
+		if newServerList([]string{"other.example", pattern}).has([]byte(name)) {
+			t.Errorf("%q is %q", name, pattern)
+		}
+	}
+	good("a.example", "a.example")
+	good("A.Example", "a.example")
+	bad("a.example", "a.example:8448") // port and all
+	bad("a.example:8448", "a.example")
+	bad("a.example", "b.a.example")
+	bad("a.example", "aaexample") // a dot is a dot
+	bad("a.example", "")
+	good("*.example", "a.example")
+	good("*.example", "a.b.example")
+	good("*.example", ".example")
+	bad("*.example", "example")
+	bad("*.example", "a.example.org")
+	bad("*.example", "a.example:8448")
+	good("*.example*", "a.example:8448")
+	good("a*", "a") // no byte is a run, too
+	good("*a*b*c*", "xxaxxbbxxc")
+	bad("*a*b*c*", "xxaxxccxxb")
+	good("*ab", "aaab") // the first "a" is not the one
+	good("*aab", "aaaaab")
+	good("a.?", "a.b")
+	bad("a.?", "a.") // one byte, not none
+	bad("a.?", "a.bc")
+	good("?*", "a")
+	bad("?*", "")
+	bad(strings.Repeat("*a", 100)+"*b", strings.Repeat("a", 255)) // bounded
+}
+
+func TestPlainParameter(t *testing.T) {
+	good := func(text, wantName, wantValue string) {
+		t.Helper()
+		if name, value, ok := plainParameter(text); !ok || name != wantName || value != wantValue {
+			t.Errorf("%s: %q, %q, %t", text, name, value, ok)
+		}
+	}
+	bad := func(text string) {
+		t.Helper()
+		if name, value, ok := plainParameter(text); ok {
+			t.Errorf("%s: %q, %q", text, name, value)
+		}
+	}
+	good(`origin=a`, "origin", "a")
+	good(` key="ed25519:a_1"	`, "key", `"ed25519:a_1"`)
+	good(`sig=c2ln+/==`, "sig", "c2ln+/==")
+	good(`origin="a\.b"`, "origin", `"a\.b"`)
+	good(`x=""`, "x", `""`)
+	good(`x=`, "x", "")
+	bad(``)
+	bad(`origin`)            // no value
+	bad(`=a`)                // no name
+	bad(`origin =a`)         // another name, to Synapse
+	bad(`X-Matrix origin=a`) // two fields that somebody joined
+	bad(`ör=a`)              // not a token
+	bad(`x=a"b`)             // a quote within
+	bad(`x=a\b`)             // an escape that only some undo
+	bad(`x=a b`)             // a blank within
+	bad(`x="a`)              // no end
+	bad(`x="a"b`)            // more after the end
+	bad(`x="a\"`)            // the end is escaped
+	bad(`x="`)               // no end
+}
+
 func TestTokenLocalpart(t *testing.T) {
 	good := func(token, want string) {
 		t.Helper()

@@ -13,6 +13,7 @@ type site struct {
 	answers    []answer
 	admins     *gate   // before Ketesa
 	adminAPI   *gate   // before /_synapse/admin and MAS's admin API
+	policy     *policy // with whom the site federates
 	compat     []claim // what MAS answers in place of Synapse
 }
 

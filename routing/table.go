@@ -1,11 +1,11 @@
 // Package routing decides who answers a request, without I/O.
 //
 // A Table knows the hosts of each entrypoint. A request meets, in this order:
-// the form of its target; its host; what stays closed, in every spelling; the
-// operator's routes; the components beside Synapse; the catalogue of Synapse's
-// endpoints, which names a class of process and the key a request sticks to;
-// and what answers the rest of the host. Among routes the most specific wins,
-// whatever their order in a file.
+// the form of its target; its host; what stays closed, in every spelling, be it
+// to all or to other servers; the operator's routes; the components beside
+// Synapse; the catalogue of Synapse's endpoints, which names a class of process
+// and the key a request sticks to; and what answers the rest of the host. Among
+// routes the most specific wins, whatever their order in a file.
 //
 // Matching reads the request and leaves it as it came: servers sign the URI
 // they send (server-server API, "Request Authentication"), so every byte of it
@@ -174,6 +174,8 @@ func (v *vhost) closed(r *Request, t *target, d *Decision, tr *trace) bool {
 		return true
 	case led&zoneHidden != 0 && v.hidden:
 		d.refuse(ruleHidden, configs.ClassNotFound, http.StatusNotFound, "M_UNRECOGNIZED")
+		return true
+	case led&zoneFederation != 0 && v.site.policy.refuses(r, t, d, tr):
 		return true
 	case led&zoneAdmin != 0 && !(z.raw == zoneAdmin && v.admin.admits(r.Client)):
 		if tr != nil {

@@ -34,6 +34,22 @@ func parseTarget(raw string) (t target, fault string) {
 	return t, ""
 }
 
+// readsAs tells whether some reading of the path comes to the one given.
+func (t *target) readsAs(path string) bool {
+	if strings.TrimSuffix(t.path, "/") == path {
+		return true
+	}
+	if !t.escaped && !t.tangled {
+		return false
+	}
+	for s, more := spell(nil, t.path), true; more; more = s.next() {
+		if resolved(s.spelling) == path {
+			return true
+		}
+	}
+	return false
+}
+
 // pathBytes tells what a path may hold as it is: 1 is plain, 2 needs a look.
 var pathBytes = func() (table [256]uint8) {
 	for c := '!'; c <= '~'; c++ {

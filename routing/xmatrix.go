@@ -68,6 +68,55 @@ func appendServerName(dst []byte, value string) ([]byte, bool) {
 	return dst, len(dst) > start
 }
 
+// cutXMatrix returns what follows the scheme of a field that Synapse, or a
+// reader less strict, would take for X-Matrix.
+func cutXMatrix(field string) (parameters string, ok bool) {
+	const scheme = "X-Matrix"
+	field = strings.TrimLeft(field, " \t")
+	if len(field) < len(scheme) || !strings.EqualFold(field[:len(scheme)], scheme) {
+		return "", false
+	}
+	return field[len(scheme):], true
+}
+
+// plainParameter cuts a parameter that no two readers understand differently.
+// Synapse separates parameters at every comma, be it within quotes
+// (federation/transport/server/_base.py, _parse_auth_header): so that
+//
+//	origin=a.example,x="y,origin=b.example,z=w"
+//
+// comes from a.example for one reader and from b.example for another. Between
+// two commas there is therefore to be one name, "=" and one value, bare or in
+// its own quotes.
+func plainParameter(text string) (name, value string, ok bool) {
+	name, value, ok = strings.Cut(strings.Trim(text, " \t"), "=")
+	if !ok || !isToken(name) {
+		return "", "", false
+	}
+	if !strings.HasPrefix(value, `"`) {
+		return name, value, !strings.ContainsAny(value, "\"\\ \t")
+	}
+	for i := 1; i < len(value); i++ {
+		switch value[i] {
+		case '\\':
+			i++
+		case '"':
+			return name, value, i == len(value)-1
+		}
+	}
+	return "", "", false
+}
+
+func isToken(s string) bool {
+	for i := range len(s) {
+		c := s[i] | 0x20
+		if (c < 'a' || c > 'z') && s[i] != '_' && s[i] != '-' && (s[i] < '0' || s[i] > '9') {
+			return false
+		}
+	}
+	return s != ""
+}
+
 func serverNameByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || strings.IndexByte("-._:[]", c) >= 0
 }
