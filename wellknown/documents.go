@@ -70,14 +70,18 @@ func New(cfg *configs.Config, site *configs.Site) (*Documents, error) {
 // then look for SRV records, which a valid document would override
 // (server-server API, "Resolving server names", steps 3 and 4).
 func (d *Documents) publishServer(site *configs.Site) error {
-	if delegates(site.Federation) {
+	if delegates(site) {
 		return d.publish(Server, server(site), site.WellKnown.Server, checkServer)
 	}
-	if len(site.WellKnown.Server) > 0 {
-		return fmt.Errorf("well_known.server: %s does not delegate federation, so nothing would publish it "+
-			"(hint: remove it, or set federation.delegation to well_known)", site.ServerName)
+	if len(site.WellKnown.Server) == 0 {
+		return nil
 	}
-	return nil
+	remedy := "set federation.delegation to well_known"
+	if site.Federation.Delegation == "well_known" {
+		remedy = "set federation.openid to open, or federation.with to others than none"
+	}
+	return fmt.Errorf("well_known.server: %s does not delegate federation, so nothing would publish it (hint: remove it, or %s)",
+		site.ServerName, remedy)
 }
 
 // publish merges, checks and renders one document.

@@ -64,6 +64,8 @@ func TestGolden(t *testing.T) {
 	usual := &configs.Config{}
 	usual.Entrypoints.HTTPS.PublicPort = 443
 	usual.Entrypoints.HTTPS.Addresses = []configs.Address{":8443"}
+	nobody, callers := plainSite(), fullSite()
+	nobody.Federation.With, callers.Federation.With = configs.FederationPolicy{}, configs.FederationPolicy{}
 	ipv6 := plainSite()
 	ipv6.Host, ipv6.Federation.Host, ipv6.Federation.Port = "[::1]", "[::1]", 18448
 
@@ -80,6 +82,8 @@ func TestGolden(t *testing.T) {
 		{"migrating", &configs.Config{}, migrating},
 		{"merged", &configs.Config{}, merged},
 		{"address", port, ipv6},
+		{"nobody", &configs.Config{}, nobody},
+		{"full", &configs.Config{}, callers},
 	} {
 		docs, err := New(c.cfg, c.site)
 		if err != nil {
@@ -172,15 +176,44 @@ func TestNoDelegation(t *testing.T) {
 			t.Errorf("%s: %d", name, got)
 		}
 		site.WellKnown.Server = object{"m.server": "a.example.com:1"}
-		if _, err := New(&configs.Config{}, site); err == nil || !strings.Contains(err.Error(), "does not delegate federation") {
+		if _, err := New(&configs.Config{}, site); err == nil || !strings.Contains(err.Error(), "does not delegate federation") ||
+			strings.Contains(err.Error(), "federation.with") != (name == "with none") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	some := plainSite()
-	some.Federation.With = configs.FederationPolicy{Servers: []string{"*.example.org"}}
-	docs, err := New(&configs.Config{}, some)
-	if err != nil || docs.Answer("GET", Server, noHeader).Status != http.StatusOK {
-		t.Errorf("federation with some: %v", err)
+}
+
+// A site that federates with nobody is still announced to the services that ask
+// it who a user is.
+func TestAnnouncedForOpenID(t *testing.T) {
+	call := &configs.ElementCall{JWTPath: "/livekit-jwt-service"}
+	for _, c := range []struct {
+		with   configs.FederationPolicy
+		openID string
+		call   *configs.ElementCall
+		status int
+	}{
+		{configs.FederationPolicy{}, "auto", nil, http.StatusNotFound},
+		{configs.FederationPolicy{}, "auto", call, http.StatusOK},
+		{configs.FederationPolicy{}, "open", nil, http.StatusOK},
+		{configs.FederationPolicy{}, "closed", call, http.StatusNotFound},
+		{configs.FederationPolicy{Servers: []string{"*.example.org"}}, "auto", nil, http.StatusOK},
+		{configs.FederationPolicy{Servers: []string{"*.example.org"}}, "closed", nil, http.StatusOK},
+		{configs.FederationPolicy{All: true}, "closed", nil, http.StatusOK},
+	} {
+		site := plainSite()
+		site.Federation.With, site.Federation.OpenID, site.ElementCall = c.with, c.openID, c.call
+		docs, err := New(&configs.Config{}, site)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := docs.Answer("GET", Server, noHeader).Status; got != c.status {
+			t.Errorf("with %v, openid %s, element_call %t: %d, want %d", c.with, c.openID, c.call != nil, got, c.status)
+		}
+		site.Federation.Delegation = "srv"
+		if docs, err = New(&configs.Config{}, site); err != nil || docs.Answer("GET", Server, noHeader).Status != http.StatusNotFound {
+			t.Errorf("with %v and SRV records: %v", c.with, err)
+		}
 	}
 }
 

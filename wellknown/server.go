@@ -18,11 +18,11 @@ func server(site *configs.Site) object {
 	return object{"m.server": fmt.Sprintf("%s:%d", federation.Host, federation.Port)}
 }
 
-// delegates tells whether peers are to find the site through the document. A
-// site that federates with nobody announces nothing either.
-func delegates(federation configs.Federation) bool {
-	nobody := !federation.With.All && len(federation.With.Servers) == 0
-	return federation.Delegation == "well_known" && !nobody
+// delegates tells whether anybody is to find the site through the document. One
+// that federates with nobody announces nothing, unless services still ask it who
+// a user is: they find it as servers do.
+func delegates(site *configs.Site) bool {
+	return site.Federation.Delegation == "well_known" && (!site.Federation.With.Nobody() || site.OpenIDIsOpen())
 }
 
 // checkServer wants m.server to be a server name (appendices, "Server Name").
