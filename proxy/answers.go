@@ -52,6 +52,8 @@ func refusalText(d *routing.Decision) string {
 		return "This server does not serve that host."
 	case d.Status == 404:
 		return "There is nothing here."
+	case d.Rule.Name == "federation" && d.Endpoint == configs.ClassDeny: // no route of that name
+		return "This homeserver does not federate with you."
 	case d.Status == 403:
 		return "This is not open to you."
 	}

@@ -452,6 +452,37 @@ func TestOwnAnswers(t *testing.T) {
 	}
 }
 
+// TestFederationWithSome: a server that is not listed is told so before its
+// transaction is read, over HTTP/1.1 and HTTP/2; all its claims count.
+func TestFederationWithSome(t *testing.T) {
+	main := newBackend(t, "main")
+	f := newFront(t, fmt.Sprintf("sites:\n  - server_name: example.com\n    synapse: { main: %q }\n    federation: { with: [partner.example] }\n", main.url()))
+	const target = "https://matrix.example.com/_matrix/federation/v1/send/1"
+	signed := func(origin string) []string {
+		return []string{"Authorization", `X-Matrix origin="` + origin + `",key="ed25519:a",sig="c2ln"`}
+	}
+	for _, h2 := range []bool{false, true} {
+		c := f.client(f.fed, h2)
+		for _, fields := range [][]string{
+			signed("stranger.example"),
+			append(signed("stranger.example"), signed("partner.example")...),
+			append(signed("partner.example"), signed("stranger.example")...),
+		} {
+			resp, text := do(t, c, "PUT", target, strings.NewReader("{}"), fields...)
+			if resp.StatusCode != 403 || text != `{"errcode":"M_FORBIDDEN","error":"This homeserver does not federate with you."}` {
+				t.Errorf("h2 %t: %s %q", h2, resp.Status, text)
+			}
+		}
+		if requests, _ := main.count(); requests != 0 {
+			t.Errorf("h2 %t: %d requests of strangers reached Synapse", h2, requests)
+		}
+	}
+	c := f.client(f.fed, true)
+	if resp, text := do(t, c, "PUT", target, strings.NewReader("{}"), signed("partner.example")...); resp.StatusCode != 200 || text != "main" {
+		t.Errorf("a partner: %s %q", resp.Status, text)
+	}
+}
+
 // TestMisrouted: a worker's "unrecognized" is counted, and the main process asked
 // in its place, whether or not the length was declared; another 404 is passed on.
 func TestMisrouted(t *testing.T) {
