@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -58,9 +59,27 @@ func (p *peer) stop() error { return p.server.Close() }
 // client sends the peer's requests. It finds other homeservers as the
 // specification says, trusting the CA for well-known and federation alike.
 func (p *peer) client(roots *x509.CertPool) (*federation.Client, *recorder) {
+	return p.resolving(newClient(roots), roots, nil)
+}
+
+// through is a client that goes to one front door whatever it asks for, and
+// trusts the CA there.
+func (p *peer) through(door frontDoor, roots *x509.CertPool) *federation.Client {
+	finding := newClient(roots)
+	finding.through(door.address, roots)
+	client, _ := p.resolving(finding, roots, finding.transport.DialContext)
+	return client
+}
+
+// resolving is a client that reads well-known with another one, and dials as
+// told, or as it found out.
+func (p *peer) resolving(finding *client, roots *x509.CertPool, dial func(ctx context.Context, network, address string) (net.Conn, error)) (*federation.Client, *recorder) {
 	resolving := federation.NewServerResolvingTransport(nil)
-	resolving.ResolveOpts = &federation.ResolveServerNameOpts{HTTPClient: newClient(roots).Client}
+	resolving.ResolveOpts = &federation.ResolveServerNameOpts{HTTPClient: finding.Client}
 	resolving.Transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	if dial != nil {
+		resolving.Transport.DialContext = dial
+	}
 	recording := newRecorder(resolving)
 	client := federation.NewClient(peerName, p.key, nil)
 	client.HTTP.Transport = recording
