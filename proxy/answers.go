@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html"
+	"slices"
 	"strings"
 
 	"vestibule/configs"
@@ -21,11 +22,16 @@ var corsFields = Header{
 
 // refusal is an error of our own: what a Matrix client understands on Matrix
 // paths (client-server API, "Standard error response"), a line of text
-// elsewhere.
+// elsewhere. A browser's question before a request is permitted all the same:
+// else it would hide the error from the page (client-server API, "Web Browser
+// Clients": no logic of an endpoint when approached with OPTIONS).
 func (x *exchange) refusal(status int, errcode, text string) Answer {
 	if !matrixPath(x.req.Target) && errcode != "M_FORBIDDEN" {
 		return Answer{Status: status, Header: Header{{"Content-Type", "text/plain; charset=utf-8"},
 			{"X-Content-Type-Options", "nosniff"}}, Body: []byte(text + "\n")}
+	}
+	if x.req.Method == "OPTIONS" {
+		return Answer{Status: 204, Header: slices.Clone(corsFields)}
 	}
 	body, err := json.Marshal(struct {
 		Errcode string `json:"errcode"`

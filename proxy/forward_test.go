@@ -483,6 +483,37 @@ func TestFederationWithSome(t *testing.T) {
 	}
 }
 
+// TestPreflight: a browser's question before a request that will be refused, or
+// fail, is permitted, so that the page can read why; the request itself is not.
+func TestPreflight(t *testing.T) {
+	main := newBackend(t, "main")
+	f := newFront(t, strings.Replace(oneSite(main, ""), "hold: 2s", "hold: 10ms", 1))
+	c := f.client(f.https, true)
+	is := func(name, target string, status int) {
+		t.Helper()
+		resp, text := do(t, c, "OPTIONS", target, nil, "Origin", "https://app.example.net",
+			"Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "authorization")
+		if resp.StatusCode != 204 || text != "" || resp.Header.Get("Access-Control-Allow-Origin") != "*" ||
+			!strings.Contains(resp.Header.Get("Access-Control-Allow-Headers"), "Authorization") {
+			t.Errorf("%s: the preflight: %s %v %q", name, resp.Status, resp.Header, text)
+		}
+		resp, text = do(t, c, "GET", target, nil, "Origin", "https://app.example.net", "Authorization", "Bearer x")
+		if resp.StatusCode != status || resp.Header.Get("Access-Control-Allow-Origin") != "*" || !strings.Contains(text, `"errcode"`) {
+			t.Errorf("%s: %s %v %q; want %d", name, resp.Status, resp.Header, text, status)
+		}
+	}
+	is("closed", "https://matrix.example.com/_synapse/admin/v1/server_version", 403)
+	is("a host of nobody", "https://nobody.example.net/_matrix/client/versions", 404)
+	if requests, _ := main.count(); requests != 0 {
+		t.Errorf("%d requests reached the back end", requests)
+	}
+	main.listener.Close()
+	is("down", "https://matrix.example.com/_matrix/client/v3/sync", 503)
+	if resp, _ := do(t, c, "OPTIONS", "https://nobody.example.net/", nil); resp.StatusCode != 404 {
+		t.Errorf("OPTIONS of no Matrix API: %s", resp.Status)
+	}
+}
+
 // TestMisrouted: a worker's "unrecognized" is counted, and the main process asked
 // in its place, whether or not the length was declared; another 404 is passed on.
 func TestMisrouted(t *testing.T) {

@@ -141,7 +141,7 @@ func (x *exchange) fail(err error) {
 	}
 	status, text := failure(err)
 	a := x.refusal(status, "M_UNKNOWN", text)
-	if status == 503 {
+	if a.Status == 503 {
 		a.Header = append(a.Header, Field{"Retry-After", "2"})
 	}
 	x.answer(a)
