@@ -4,16 +4,19 @@
 
 import { Console } from "node:console";
 import { writeSync } from "node:fs";
+import { basename } from "node:path";
 
 globalThis.console = new Console(process.stderr);
 
-const report = (line) => writeSync(1, JSON.stringify(line) + "\n");
+export const report = (line) => writeSync(1, JSON.stringify(line) + "\n");
 
+const program = `${basename(process.argv[1], ".mjs")}.${process.pid}`;
 let requests = 0;
 
-// fetch with a number of its own in X-Lab-Id; each try of a retry has another.
+// fetch with a number in X-Lab-Id that no other request of any program has; each
+// try of a retry has another.
 export async function numberedFetch(resource, options = {}) {
-    const id = `js.${++requests}`;
+    const id = `${program}.${++requests}`;
     const url = new URL(resource).href;
     const headers = new Headers(options.headers);
     headers.set("X-Lab-Id", id);
