@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the laboratory needs and is missing: Debian packages, a virtual
-# environment with Synapse in .lab, and the JavaScript client. Run it as often as
-# you like; it does again only what has changed.
+# Installs what the laboratory needs and is missing: Debian packages, a browser
+# among them, a virtual environment with Synapse in .lab, and the JavaScript
+# clients. Run it as often as you like; it does again only what has changed.
 #
 # Services that the packages bring are neither used nor stopped: the laboratory
 # starts its own PostgreSQL and Redis on Unix sockets.
@@ -19,7 +19,7 @@ python_new_enough() {
 	"$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 }
 
-# node_new_enough PROGRAM: the client wants 20.
+# node_new_enough PROGRAM: the clients want 20.
 node_new_enough() {
 	"$1" -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null
 }
@@ -44,6 +44,9 @@ install_packages() {
 	has buildah || packages+=(buildah)
 	[ -n "$(find_python)" ] || packages+=(python3 python3-venv)
 	has npm || packages+=(npm)
+	has chromium || packages+=(chromium)
+	has certutil || packages+=(libnss3-tools)
+	[ -n "$(find /usr/share/fonts -iname 'inter*' -print -quit 2>/dev/null)" ] || packages+=(fonts-inter)
 	if [ ${#packages[@]} -eq 0 ]; then
 		return
 	fi
@@ -99,7 +102,7 @@ install_clients() {
 	if unchanged "$stamp" integration/clients/package.json integration/clients/package-lock.json; then
 		return
 	fi
-	say 'installing the JavaScript client'
+	say 'installing the JavaScript clients'
 	quietly npm ci --prefix integration/clients --no-audit --no-fund
 	cat integration/clients/package.json integration/clients/package-lock.json >"$stamp"
 }
