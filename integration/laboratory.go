@@ -24,6 +24,7 @@ type laboratory struct {
 	postgres  *postgres
 	synapse   *synapse
 	peer      *peer
+	page      *page
 	compared  int            // requests held against Synapse's logs so far
 	stops     []func() error // in the order of starting
 }
@@ -53,7 +54,7 @@ func (l *laboratory) prepare() error {
 	return errors.Join(os.Mkdir(l.directory, 0o755), os.Mkdir(l.logs, 0o755))
 }
 
-// startWorld starts the DNS, the authority and the peer.
+// startWorld starts the DNS, the authority, the peer and the web page.
 func (l *laboratory) startWorld() error {
 	var err error
 	if l.names, err = startNames(); err != nil {
@@ -69,6 +70,10 @@ func (l *laboratory) startWorld() error {
 		return err
 	}
 	l.stops = append(l.stops, l.peer.stop)
+	if l.page, err = startPage(l.directory); err != nil {
+		return err
+	}
+	l.stops = append(l.stops, l.page.stop)
 	return nil
 }
 
@@ -79,7 +84,7 @@ func (l *laboratory) startFrontDoor() error {
 		return err
 	}
 	l.step("starting vestibule")
-	door := frontDoor{name: "vestibule", address: frontDoorAddress, admin: "127.0.0.1:9180"}
+	door := frontDoor{name: "vestibule", address: frontDoorAddress, admin: "127.0.0.1:9180", hosts: []string{pageHost}, sections: pageSections()}
 	l.vestibule, err = l.launch(binary, door, application)
 	return err
 }

@@ -42,6 +42,7 @@ func startNames() (*ovhtest.Server, error) {
 	}
 	names.SetA(serverName, frontDoorAddress)
 	names.SetA("matrix."+serverName, frontDoorAddress)
+	names.SetA(pageHost, frontDoorAddress)
 	names.SetA(peerName, peerAddress)
 	names.SetA(authorityName, authorityAddress)
 	return names, nil
@@ -51,7 +52,7 @@ func startNames() (*ovhtest.Server, error) {
 // a real host: they are no business of the DNS.
 func hostsFile() string {
 	text := &strings.Builder{}
-	fmt.Fprintf(text, "127.0.0.1 localhost\n%s %s\n", synapseAddress, mainName)
+	fmt.Fprintf(text, "127.0.0.1 localhost\n%[1]s %[2]s\n%[1]s %[3]s\n", synapseAddress, mainName, pageName)
 	for _, w := range oneOfEach {
 		fmt.Fprintf(text, "%s %s\n", synapseAddress, w.Name)
 	}

@@ -29,13 +29,15 @@ type vestibule struct {
 type frontDoor struct {
 	name         string // of its files
 	serverName   string
-	address      string // of its public entrypoints, without port
-	port         int    // of its federation entrypoint; 0 is 8448
-	admin        string // host:port
-	certificates string // its section certificates, without storage; "" for its own CA
-	root         string // the file with their CA; "" for its own
-	synapse      string // its section synapse; "" for the layout
-	federation   string // its section federation; "" for the defaults
+	address      string   // of its public entrypoints, without port
+	port         int      // of its federation entrypoint; 0 is 8448
+	admin        string   // host:port
+	certificates string   // its section certificates, without storage; "" for its own CA
+	root         string   // the file with their CA; "" for its own
+	synapse      string   // its section synapse; "" for the layout
+	federation   string   // its section federation; "" for the defaults
+	hosts        []string // it has besides the server name and matrix.
+	sections     []string // further ones of its site
 }
 
 // oneOfEachLayout is how a configuration names the workers that run here.
@@ -55,12 +57,16 @@ sites:
     base_domain: { serve: true }
     synapse: { %[7]s }
     federation: { %[8]s }
-`
+%[9]s`
 
 // configuration is its vestibule.yaml; home is the directory of its files.
 func (d frontDoor) configuration(home string) string {
+	further := ""
+	for _, section := range d.sections {
+		further += "    " + section + "\n"
+	}
 	return fmt.Sprintf(configurationText, home, d.address, d.federationPort(), d.admin,
-		cmp.Or(d.certificates, "issuer: internal"), d.site(), cmp.Or(d.synapse, oneOfEachLayout), d.federation)
+		cmp.Or(d.certificates, "issuer: internal"), d.site(), cmp.Or(d.synapse, oneOfEachLayout), d.federation, further)
 }
 
 func (d frontDoor) federationPort() int { return cmp.Or(d.port, 8448) }
@@ -94,7 +100,7 @@ func launchVestibule(binary, directory, logs string, door frontDoor) (*vestibule
 	v := &vestibule{
 		binary:        binary,
 		configuration: filepath.Join(home, "vestibule.yaml"),
-		names:         []string{door.site(), "matrix." + door.site()},
+		names:         append([]string{door.site(), "matrix." + door.site()}, door.hosts...),
 		root:          cmp.Or(door.root, filepath.Join(home, "storage", "root.pem")),
 		admin:         door.admin,
 	}
