@@ -14,12 +14,13 @@ import (
 	"path/filepath"
 )
 
-// outcome is a line that clients/report.mjs writes: a request that has ended, or
-// a step that has.
+// outcome is a line that clients/report.mjs writes: a request that has ended,
+// what a browser saw, or a step that has ended.
 type outcome struct {
-	Request *sent  `json:"request"`
-	Step    string `json:"step"`
-	Failure string `json:"failure"` // "" when the step succeeded
+	Request  *sent     `json:"request"`
+	Sighting *sighting `json:"sighting"`
+	Step     string    `json:"step"`
+	Failure  string    `json:"failure"` // "" when the step succeeded
 }
 
 // runNode runs a program of the directory clients, which trusts the given CA,

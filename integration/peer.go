@@ -11,6 +11,8 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -49,7 +51,8 @@ func startPeer(directory string) (*peer, error) {
 	keys := &federation.KeyServer{KeyProvider: &federation.StaticServerKey{ServerName: peerName, Key: p.key}}
 	routes := http.NewServeMux()
 	keys.Register(routes, zerolog.Nop())
-	p.server = &http.Server{Handler: routes}
+	// Browsers and homeservers that refuse its certificate would be logged.
+	p.server = &http.Server{Handler: routes, ErrorLog: log.New(io.Discard, "", 0)}
 	go p.server.Serve(listener)
 	return p, nil
 }
