@@ -30,7 +30,7 @@ say = @printf '==> %s\n'
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test unit check laboratory integration lint bench fuzz soak image docs clean compiler
+.PHONY: help build demo test unit check laboratory-tools laboratory integration lint bench fuzz soak image screenshot docs clean compiler
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,12 +64,14 @@ compiler:
 		echo '==> installing gcc for the race detector'; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends gcc libc6-dev; fi
 
-laboratory:
+laboratory-tools:
 	@if [ "$$(id -u)" != 0 ]; then \
 		echo 'The laboratory makes network namespaces and installs Synapse, so it needs root: run "sudo make test", or "make unit" for what needs none.' >&2; \
 		exit 1; fi
 	$(say) 'laboratory: installing what is missing'
 	@integration/setup.sh
+
+laboratory: laboratory-tools
 	$(say) 'laboratory: real servers, workers and clients (up to $(LAB_TIMEOUT))'
 	@$(GO) test -tags integration -v -count=1 -timeout $(LAB_TIMEOUT) ./integration/...
 
@@ -96,6 +98,9 @@ image: ## Build the container image IMAGE with buildah, podman or docker
 	$(if $(BUILDER),,$(error building the image needs buildah, podman or docker (remedy: apt-get install buildah)))
 	$(say) 'building $(IMAGE) with $(BUILDER)'
 	@$(BUILDER) build $(IMAGE_FORMAT) --build-arg VERSION=$(VERSION) $(IMAGE_FLAGS) -t $(IMAGE) .
+
+screenshot: laboratory-tools ## Renew docs/images/browser.png in the laboratory (root)
+	@VESTIBULE_SCREENSHOT=$(CURDIR)/docs/images/browser.png $(GO) test -tags integration -v -count=1 -run TestBrowser ./integration/
 
 docs: ## Write docs/configuration.md from the comments of configs
 	@$(GO) run ./docs
