@@ -43,7 +43,7 @@ func (x *exchange) forward(p *pool) {
 	}
 	x.recognise(p)
 	ctx := x.req.Context
-	spares := x.decision.Spares
+	spares := x.spares()
 	for tries := 1; ; tries++ {
 		c, by, err := x.connect(ctx, p, spares)
 		if err != nil {

@@ -18,6 +18,17 @@ const maxStandIns = 250
 // it can bear.
 var errCrowded = errors.New("the main process already stands in for as many requests as it may")
 
+// spares are who can stand in. What a browser asks before a request, every
+// process answers alike (synapse/http/server.py, OptionsResource), so the main
+// one does in any case.
+func (x *exchange) spares() []*routing.Pool {
+	d := &x.decision
+	if x.req.Method == "OPTIONS" && len(d.Spares) == 0 && d.Main != nil && d.Main != d.Pool {
+		return []*routing.Pool{d.Main}
+	}
+	return d.Spares
+}
+
 // connect returns a connection to a process of pool, or of one that can stand in
 // for it while all of its processes are down, and says whose it is.
 func (x *exchange) connect(ctx context.Context, p *pool, spares []*routing.Pool) (*conn, *pool, error) {

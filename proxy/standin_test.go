@@ -39,11 +39,12 @@ func TestStandIns(t *testing.T) {
 	if resp.Header.Get("Retry-After") == "" || resp.Header.Get("Access-Control-Allow-Origin") != "*" {
 		t.Errorf("typing without its writer: %v", resp.Header)
 	}
+	is("OPTIONS", "rooms/!a/typing/@b:example.com", "main", 200)
 	generic.answers(func(net.Conn, *bufio.Reader, seen) bool { return false })
 	generic.listener.Close()
 	f.proxy.state.Load().pools[0].upstreams[0].forget()
 	is("GET", "sync?since=s1", "main", 200)
-	if n, _ := main.count(); n != 1 {
+	if n, _ := main.count(); n != 2 {
 		t.Errorf("the main process got %d requests", n)
 	}
 }
