@@ -94,6 +94,12 @@ func (r *statusReport) print(w io.Writer) {
 	for _, p := range r.Pools {
 		for _, u := range p.Upstreams {
 			fmt.Fprintf(w, "  %-40s %-8s %s\n", p.Name, u.Health, u.URL)
+			for _, a := range u.Addresses {
+				fmt.Fprintf(w, "  %-40s %-8s   at %s\n", "", a.Health, a.Address)
+			}
+			if u.Error != "" {
+				fmt.Fprintf(w, "  %-40s          %s\n", "", u.Error)
+			}
 		}
 	}
 }
