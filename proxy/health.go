@@ -193,11 +193,11 @@ func (h *health) block(now time.Time) {
 	h.blocked.Store(until.UnixNano())
 }
 
-// away is since when nobody has been there, and why; false when somebody is.
+// away is since when nobody has listened, and why; false when somebody does.
 func (h *health) away() (since time.Time, err error, away bool) { //nolint:revive // the error is a value here
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.since, h.err, h.refusing || h.unwell
+	return h.since, h.err, h.refusing
 }
 
 // word is "up", "down" or, before anything was seen, "unknown"; with why it is

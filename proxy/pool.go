@@ -199,7 +199,7 @@ func (p *pool) connect(ctx context.Context, key []byte, came time.Time, spared b
 }
 
 // hopeless is why nobody needs to try: all processes have been away for as long
-// as requests are held, or accept them and do not answer.
+// as requests are held, or some accept them and do not answer.
 func (p *pool) hopeless(now time.Time) error {
 	if p.crowded() {
 		return nil
@@ -224,7 +224,7 @@ func (p *pool) crowded() bool {
 	return false
 }
 
-// away is since when no process has been there, and why the last one is not.
+// away is since when no process has listened, and why the last one does not.
 func (p *pool) away() (since time.Time, err error, away bool) { //nolint:revive // the error is a value here
 	for _, u := range p.upstreams {
 		at, why, gone := u.away()

@@ -41,6 +41,8 @@ type Upstream struct {
 	named    health       // whether the name leads anywhere
 	found    atomic.Pointer[addresses]
 
+	retired atomic.Bool
+
 	mu sync.Mutex // held while the name is looked up
 }
 
@@ -113,7 +115,7 @@ func (u *Upstream) keep(targets []string, now time.Time) *addresses {
 			set.list = append(set.list, old[i])
 			continue
 		}
-		set.list = append(set.list, &address{up: u, target: target})
+		set.list = append(set.list, &address{up: u, target: target, retired: u.retired.Load()})
 	}
 	u.found.Store(set)
 	for _, a := range old {
@@ -253,7 +255,7 @@ func (u *Upstream) suits(c *choosing) bool {
 	return false
 }
 
-// away is since when nobody has been there, and why; false when somebody is or
+// away is since when nobody has listened, and why; false when somebody does or
 // nothing is known.
 func (u *Upstream) away() (since time.Time, err error, away bool) { //nolint:revive // the error is a value here
 	since, err, away = u.named.away()
@@ -323,8 +325,7 @@ func (u *Upstream) forget() {
 // when they come back. For upstreams a new configuration no longer names.
 func (u *Upstream) retire() {
 	u.stop()
-	u.mu.Lock()
-	defer u.mu.Unlock()
+	u.retired.Store(true)
 	if set := u.found.Load(); set != nil {
 		for _, a := range set.list {
 			a.retire()

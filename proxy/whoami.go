@@ -74,9 +74,9 @@ func (w *whoami) digest(site string, token []byte) (d digest) {
 type asker func(context.Context) (status int, localpart string, err error)
 
 // localpart is the user a token of a site belongs to, nil when that is not known.
-// The first to ask has ask called, on a goroutine of its own; the others wait
-// for the same answer.
-func (w *whoami) localpart(ctx context.Context, site string, token []byte, ask asker) []byte {
+// The first to ask has what prepare returns called, on a goroutine of its own; the
+// others wait for the same answer.
+func (w *whoami) localpart(ctx context.Context, site string, token []byte, prepare func() asker) []byte {
 	d := w.digest(site, token)
 	now := time.Now()
 	w.mu.Lock()
@@ -89,7 +89,7 @@ func (w *whoami) localpart(ctx context.Context, site string, token []byte, ask a
 		}
 		p = &person{done: make(chan struct{})}
 		w.keep(d, p)
-		go w.ask(site, p, b, ask)
+		go w.ask(site, p, b, prepare())
 	}
 	w.mu.Unlock()
 	select {
@@ -204,7 +204,7 @@ func (x *exchange) recognise(p *pool) {
 	if key.Kind != routing.KeyToken || !p.several() || !isBearer(key.Value) {
 		return
 	}
-	localpart := x.proxy.whoami.localpart(x.req.Context, x.decision.Site, key.Value, x.asker(string(key.Value)))
+	localpart := x.proxy.whoami.localpart(x.req.Context, x.decision.Site, key.Value, x.asker)
 	if localpart != nil {
 		*key = routing.Key{Kind: routing.KeyUser, Value: localpart}
 	}
@@ -222,10 +222,10 @@ func isBearer(token []byte) bool {
 	return len(token) < 256
 }
 
-// asker prepares to ask who a token belongs to, in the name of the client: Synapse
-// notes from where a token was last used. It outlives the exchange.
-func (x *exchange) asker(token string) asker {
-	st, id := x.state, x.id
+// asker prepares to ask who the request's token belongs to, in the name of the
+// client: Synapse notes from where a token was last used. It outlives the exchange.
+func (x *exchange) asker() asker {
+	st, id, token := x.state, x.id, string(x.decision.Key.Value)
 	q := routing.Request{Entrypoint: x.match.Entrypoint, Site: x.match.Site, Method: "GET", Host: strings.Clone(x.req.Host), Target: whoamiPath, Client: id.client}
 	agent, ok := x.req.Header.Get("User-Agent")
 	if !ok {

@@ -144,10 +144,12 @@ func TestOneQuestion(t *testing.T) {
 	w := newWhoami(NewMetrics(prometheus.NewRegistry()))
 	var asked atomic.Int32
 	release := make(chan bool)
-	ask := func(context.Context) (int, string, error) {
-		asked.Add(1)
-		<-release
-		return 200, "alice", nil
+	ask := func() asker {
+		return func(context.Context) (int, string, error) {
+			asked.Add(1)
+			<-release
+			return 200, "alice", nil
+		}
 	}
 	var wg sync.WaitGroup
 	for range 100 {
@@ -167,7 +169,7 @@ func TestOneQuestion(t *testing.T) {
 	if n := asked.Load(); n != 1 {
 		t.Errorf("asked %d times", n)
 	}
-	if got := w.localpart(t.Context(), "example.net", []byte("mat_1"), func(context.Context) (int, string, error) { return 200, "bob", nil }); string(got) != "bob" {
+	if got := w.localpart(t.Context(), "example.net", []byte("mat_1"), says("bob")); string(got) != "bob" {
 		t.Errorf("the token of another site is %q's", got)
 	}
 }
@@ -177,7 +179,7 @@ func TestOneQuestion(t *testing.T) {
 func TestWhoamiIsBounded(t *testing.T) {
 	w := newWhoami(NewMetrics(prometheus.NewRegistry()))
 	asked := 0
-	ask := func(context.Context) (int, string, error) { asked++; return 200, "x", nil }
+	ask := func() asker { asked++; return says("x")() }
 	for n := range 3 * whoamiKept {
 		w.localpart(t.Context(), "example.com", fmt.Appendf(nil, "mat_%d", n), ask)
 		if n%1000 == 0 {
@@ -242,4 +244,9 @@ func TestWhoIsReads(t *testing.T) {
 		`{"user_id":"@alice"}`, `{"user_id":"@` + strings.Repeat("a", 300) + `:x"}`, `{"user_id":7}`} {
 		is(200, body, "", true)
 	}
+}
+
+// says is an asker that is told who it is.
+func says(localpart string) func() asker {
+	return func() asker { return func(context.Context) (int, string, error) { return 200, localpart, nil } }
 }
