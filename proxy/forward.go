@@ -7,12 +7,8 @@ import (
 	"io"
 	"net"
 	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
-
-	"vestibule/configs"
 )
 
 // inlineBody is the largest body, in bytes, that is sent together with its
@@ -154,7 +150,8 @@ func (x *exchange) send(ctx context.Context, c *conn, head, inline []byte) (*upl
 	if c.sent = n > 0; err != nil && !c.answered() {
 		return nil, fmt.Errorf("%w: %w", errUnsent, err)
 	}
-	up := &upload{ctx: ctx, c: c, limit: x.deadline(), sent: !streamed}
+	limit, _ := Deadline(&x.state.cfg.Timeouts, &x.decision, x.req.Target)
+	up := &upload{ctx: ctx, c: c, limit: limit, sent: !streamed}
 	if streamed {
 		x.streamed = true
 		up.done = make(chan struct{})
@@ -193,38 +190,6 @@ func (x *exchange) await(c *conn, resp *response, up *upload, p *pool) error {
 			x.w.Inform(resp.status, x.responseHeader(resp, nil))
 		}
 	}
-}
-
-// deadline is how long the response's head may take.
-func (x *exchange) deadline() time.Duration {
-	t := &x.state.cfg.Timeouts
-	switch x.decision.Endpoint {
-	case configs.ClassSync:
-		return x.pollTime() + t.SyncMargin.Std()
-	case configs.ClassInitialSync:
-		return max(t.InitialSync.Std(), x.pollTime()+t.SyncMargin.Std())
-	}
-	if x.decision.Rule.Remote {
-		return t.Federation.Std()
-	}
-	return t.Response.Std()
-}
-
-// pollTime is the timeout parameter of a long poll; at most an hour, so that
-// no client keeps a connection for ever.
-func (x *exchange) pollTime() time.Duration {
-	_, query, _ := strings.Cut(x.req.Target, "?")
-	for query != "" {
-		var pair string
-		pair, query, _ = strings.Cut(query, "&")
-		if v, ok := strings.CutPrefix(pair, "timeout="); ok {
-			ms, err := strconv.ParseInt(v, 10, 64)
-			if err == nil && ms > 0 {
-				return min(time.Duration(ms)*time.Millisecond, time.Hour)
-			}
-		}
-	}
-	return 0
 }
 
 // timedOut says whether an error is a deadline of ours.

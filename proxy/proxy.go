@@ -165,10 +165,7 @@ func defaultHost(cfg *configs.Config, role routing.Entrypoint, e *configs.Entryp
 }
 
 func (p *Proxy) buildPool(rp *routing.Pool, cfg *configs.Config, used map[upstreamID]*Upstream) (*pool, error) {
-	pl := &pool{Pool: rp, synapse: synapseClass(rp.Class)}
-	if site := cfg.Site(rp.Site); site != nil {
-		pl.hold = site.Synapse.Hold.Std()
-	}
+	pl := &pool{Pool: rp, synapse: synapseClass(rp.Class), hold: Hold(cfg, rp)}
 	var urls []string
 	var weights []int
 	for _, u := range rp.Upstreams {
