@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -36,8 +37,8 @@ func pollTime(target string) time.Duration {
 		pair, query, _ = strings.Cut(query, "&")
 		if v, ok := strings.CutPrefix(pair, "timeout="); ok {
 			ms, err := strconv.ParseInt(v, 10, 64)
-			if err == nil && ms > 0 {
-				return min(time.Duration(ms)*time.Millisecond, time.Hour)
+			if (err == nil || errors.Is(err, strconv.ErrRange)) && ms > 0 {
+				return time.Duration(min(ms, time.Hour.Milliseconds())) * time.Millisecond
 			}
 		}
 	}

@@ -23,6 +23,8 @@ func TestDeadline(t *testing.T) {
 		{configs.ClassSync, false, "/sync?timeout=-1&since=s1", 90 * time.Second, "timeouts.sync_margin"},
 		{configs.ClassSync, false, "/sync?timeout=soon&since=s1", 90 * time.Second, "timeouts.sync_margin"},
 		{configs.ClassSync, false, "/sync?timeout=99999999", time.Hour + 90*time.Second, "timeouts.sync_margin"},
+		{configs.ClassSync, false, "/sync?timeout=9223372036855", time.Hour + 90*time.Second, "timeouts.sync_margin"},        // too many nanoseconds for 63 bits
+		{configs.ClassSync, false, "/sync?timeout=99999999999999999999", time.Hour + 90*time.Second, "timeouts.sync_margin"}, // nor milliseconds
 		{configs.ClassInitialSync, false, "/sync?timeout=30000", 5 * time.Minute, "timeouts.initial_sync"},
 		{configs.ClassInitialSync, false, "/sync?timeout=600000", 11*time.Minute + 30*time.Second, "timeouts.sync_margin"},
 		{configs.ClassMain, true, "/x", 5 * time.Minute, "timeouts.federation"},
