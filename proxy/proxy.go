@@ -139,10 +139,7 @@ func newState(cfg *configs.Config, table *routing.Table, locals map[string]Local
 	for role, entrypoint := range map[routing.Entrypoint]*configs.Entrypoint{
 		routing.HTTPS: &e.HTTPS, routing.Federation: &e.Federation, routing.Internal: {},
 	} {
-		st.trusted[role] = cfg.TrustedProxies
-		if entrypoint.TrustedProxies != nil {
-			st.trusted[role] = entrypoint.TrustedProxies
-		}
+		st.trusted[role] = trustedProxies(cfg, role)
 		st.defaults[role] = defaultHost(cfg, role, entrypoint)
 	}
 	return st
