@@ -25,7 +25,7 @@ type DroppedField struct{ Name, Why string }
 // of it. The decision is to forward it.
 func NewPreview(req *Request, d *routing.Decision, client netip.Addr, secure bool) Preview {
 	x := &exchange{req: req, id: identity{client, secure}, decision: *d}
-	pl := &pool{Pool: d.Pool, synapse: synapseClass(d.Pool.Class)}
+	pl := &pool{Pool: d.Pool, synapse: IsSynapse(d.Pool.Class)}
 	lines := strings.Split(string(x.appendHead(nil, pl, nil)), "\r\n")
 	var v Preview
 	v.Target, _, _ = strings.Cut(strings.TrimPrefix(lines[0], req.Method+" "), " ")

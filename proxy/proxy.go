@@ -162,7 +162,7 @@ func defaultHost(cfg *configs.Config, role routing.Entrypoint, e *configs.Entryp
 }
 
 func (p *Proxy) buildPool(rp *routing.Pool, cfg *configs.Config, used map[upstreamID]*Upstream) (*pool, error) {
-	pl := &pool{Pool: rp, synapse: synapseClass(rp.Class), hold: Hold(cfg, rp)}
+	pl := &pool{Pool: rp, synapse: IsSynapse(rp.Class), hold: Hold(cfg, rp)}
 	var urls []string
 	var weights []int
 	for _, u := range rp.Upstreams {

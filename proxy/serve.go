@@ -176,8 +176,8 @@ func (x *exchange) answer(a Answer) {
 	}
 }
 
-// synapseClass says whether a class is done by Synapse's processes.
-func synapseClass(c configs.Class) bool {
+// IsSynapse says whether a class is done by Synapse's processes.
+func IsSynapse(c configs.Class) bool {
 	if c == configs.ClassMain {
 		return true
 	}
