@@ -37,7 +37,7 @@ func TestCorpus(t *testing.T) {
 // corpus reads the cases of a preset that ask the site's own host.
 func corpus(t *testing.T, preset string) []*http.Request {
 	t.Helper()
-	file, err := os.Open(filepath.Join(root(), "routing", "testdata", "corpus.csv"))
+	file, err := os.Open(filepath.Join(root(), "routing", "corpus.csv"))
 	if err != nil {
 		t.Fatal(err)
 	}

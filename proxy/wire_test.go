@@ -67,7 +67,7 @@ type corpusRow struct{ method, target, host, authorization, preset, class string
 
 func readCorpus(t testing.TB) []corpusRow {
 	t.Helper()
-	file, err := os.Open("../routing/testdata/corpus.csv")
+	file, err := os.Open("../routing/corpus.csv")
 	if err != nil {
 		t.Fatal(err)
 	}
