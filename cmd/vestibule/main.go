@@ -34,6 +34,7 @@ var commands = []command{
 	{"demo", "[--https ADDR] [--federation ADDR] [--http ADDR] [--admin ADDR]", "run a whole front door on loopback, with back ends that say who they are", demo},
 	{"validate", "FILE", "report every mistake in a configuration", validate},
 	{"explain", "METHOD URL [--config FILE] [-H 'Name: value'] [--from IP] [--entrypoint NAME] [--json] | --batch", "say who answers a request, and why", explain},
+	{"diff", "OLD NEW [--all] [--json]", "say which decisions change between two configurations", diff},
 	{"reload", "[--config FILE]", "make the running server read its configuration again", reload},
 	{"status", "[--config FILE] [--json]", "show how the running server is", status},
 	{"certificates", "list [--json] | obtain | renew NAME | export DIR, [--config FILE]",

@@ -13,19 +13,29 @@ func validate(c *call) int {
 	if done {
 		return status
 	}
-	cfg, problems := configs.Load(args[0])
-	for _, p := range problems {
-		fmt.Fprintln(c.stderr, p)
-	}
+	cfg := c.checked(args[0])
 	if cfg == nil {
-		return exitProblem
-	}
-	if err := check(cfg); err != nil {
-		fmt.Fprintf(c.stderr, "%s: %v\n", args[0], err)
 		return exitProblem
 	}
 	fmt.Fprintf(c.stdout, "%s: ok (%s)\n", args[0], summary(cfg))
 	return exitOK
+}
+
+// checked reads a configuration and reports all that is wrong with it; it
+// returns nil when that is too much.
+func (c *call) checked(path string) *configs.Config {
+	cfg, problems := configs.Load(path)
+	for _, p := range problems {
+		fmt.Fprintln(c.stderr, p)
+	}
+	if cfg == nil {
+		return nil
+	}
+	if err := check(cfg); err != nil {
+		fmt.Fprintf(c.stderr, "%s: %v\n", path, err)
+		return nil
+	}
+	return cfg
 }
 
 // check builds what a configuration is for, without starting anything, so that
