@@ -39,7 +39,7 @@ func (x *exchange) forward(p *pool) {
 	}
 	x.recognise(p)
 	ctx := x.req.Context
-	spares := x.spares()
+	spares := Spares(x.req.Method, &x.decision)
 	for tries := 1; ; tries++ {
 		c, by, err := x.connect(ctx, p, spares)
 		if err != nil {

@@ -18,12 +18,11 @@ const maxStandIns = 250
 // it can bear.
 var errCrowded = errors.New("the main process already stands in for as many requests as it may")
 
-// spares are who can stand in. What a browser asks before a request, every
+// Spares are who can stand in. What a browser asks before a request, every
 // process answers alike (synapse/http/server.py, OptionsResource), so the main
 // one does in any case.
-func (x *exchange) spares() []*routing.Pool {
-	d := &x.decision
-	if x.req.Method == "OPTIONS" && len(d.Spares) == 0 && d.Main != nil && d.Main != d.Pool {
+func Spares(method string, d *routing.Decision) []*routing.Pool {
+	if method == "OPTIONS" && len(d.Spares) == 0 && d.Main != nil && d.Main != d.Pool {
 		return []*routing.Pool{d.Main}
 	}
 	return d.Spares

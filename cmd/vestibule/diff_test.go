@@ -254,6 +254,8 @@ func TestDiffTells(t *testing.T) {
 		{`X-Door: a`, `X-Door: b`, "redirect          headers for the client: X-Door: a → X-Door: b"},
 		{`status: 404 }`, `status: 410 }`, "GET https://www.example.com/gone"},
 		{`http://x:1`, `http://x:2`, "DELETE https://matrix.example.com:8448/expression/x"},
+		{`bridges: {`, `federation: { with: [partner.example] }
+    bridges: {`, "federation_inbound  example.com/generic → refuse 403 M_FORBIDDEN"},
 		{`hold: 10s`, `hold: 3s`, " requests compared, all answered alike by"},
 		{`hold: 10s`, `hold: 3s`, "keys that differ:\n  synapse.hold of example.com"},
 	} {
@@ -297,5 +299,26 @@ func TestDiffOfManySites(t *testing.T) {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("%q is missing in\n%s", part, out.String())
 		}
+	}
+}
+
+// A server that is welcome no more is asked for by its name.
+func TestDiffOfServers(t *testing.T) {
+	dir := t.TempDir()
+	var files [2]string
+	for i, list := range []string{`[partner.example, "*.friends.example"]`, `["*.friends.example"]`} {
+		files[i] = filepath.Join(dir, string(rune('a'+i))+".yaml")
+		text := "certificates: { issuer: internal }\nsites:\n  - { server_name: example.com, synapse: { main: \"http://main:1\" }, federation: { with: " + list + " } }\n"
+		if err := os.WriteFile(files[i], []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out bytes.Buffer
+	if status := run([]string{"diff", files[0], files[1]}, nil, &out, &out); status != exitOK {
+		t.Fatal(out.String())
+	}
+	want := "  federation_reader  example.com/main → refuse 403 M_FORBIDDEN\n      4 requests, such as\n        GET https://example.com/_matrix/federation/v1/version"
+	if !strings.Contains(out.String(), want) {
+		t.Errorf("%q is missing in\n%s", want, out.String())
 	}
 }

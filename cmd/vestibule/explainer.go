@@ -12,21 +12,7 @@ import (
 type explainer struct {
 	cfg    *configs.Config
 	table  *routing.Table
-	health map[string]upstreamHealth // by upstream URL, from the running server
-}
-
-// upstreamHealth is what the running server says of an upstream, and of each
-// address of its name if there are several.
-type upstreamHealth struct {
-	URL       string          `json:"url"`
-	Health    string          `json:"health"`
-	Addresses []addressHealth `json:"addresses"`
-}
-
-type addressHealth struct {
-	Address string `json:"address"`
-	Health  string `json:"health"`
-	Error   string `json:"error,omitempty"`
+	health map[string]proxy.UpstreamStatus // by URL, from the running server
 }
 
 func newExplainer(path string) (*explainer, error) {
@@ -38,18 +24,14 @@ func newExplainer(path string) (*explainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &explainer{cfg: cfg, table: table, health: map[string]upstreamHealth{}}
+	e := &explainer{cfg: cfg, table: table, health: map[string]proxy.UpstreamStatus{}}
 	e.askHealth()
 	return e, nil
 }
 
 // askHealth asks the running server, if there is one.
 func (e *explainer) askHealth() {
-	var running struct {
-		Pools []struct {
-			Upstreams []upstreamHealth `json:"upstreams"`
-		} `json:"pools"`
-	}
+	var running statusReport
 	if ask(e.cfg.Control, "GET", "status", &running) != nil {
 		return
 	}
@@ -85,7 +67,7 @@ func (e *explainer) detailed(q *question) explanation {
 	x.Limits = &limits{Head: e.cfg.Limits.Head.String()}
 	if d.Pool != nil {
 		x.Candidates = e.candidates(d.Pool)
-		e.addSpares(d, &x)
+		e.addSpares(q.Method, d, &x)
 		e.addLimits(q, d, &x)
 	}
 	e.addHeaders(q, d, &x)
@@ -128,12 +110,12 @@ func (e *explainer) choose(d *routing.Decision) string {
 }
 
 // addSpares tells who stands in, where one process of Synapse may for another.
-func (e *explainer) addSpares(d *routing.Decision, x *explanation) {
+func (e *explainer) addSpares(method string, d *routing.Decision, x *explanation) {
 	if !proxy.IsSynapse(d.Pool.Class) {
 		return
 	}
 	x.Spares = []standIn{}
-	for _, p := range d.Spares {
+	for _, p := range proxy.Spares(method, d) {
 		x.Spares = append(x.Spares, standIn{p.Name, e.candidates(p)})
 	}
 }

@@ -5,6 +5,9 @@ import (
 	"io"
 	"strconv"
 	"strings"
+
+	"vestibule/proxy"
+	"vestibule/routing"
 )
 
 // explanation is who answers a request; explain --json prints it, and --batch
@@ -38,11 +41,11 @@ type explanation struct {
 
 // candidate is an upstream of the pool that answers.
 type candidate struct {
-	URL       string          `json:"url"`
-	Health    string          `json:"health"`
-	Weight    int             `json:"weight"`
-	MaxConns  int             `json:"max_conns,omitempty"`
-	Addresses []addressHealth `json:"addresses,omitempty"`
+	URL       string                `json:"url"`
+	Health    string                `json:"health"`
+	Weight    int                   `json:"weight"`
+	MaxConns  int                   `json:"max_conns,omitempty"`
+	Addresses []proxy.AddressStatus `json:"addresses,omitempty"`
 }
 
 // standIn is a pool that answers in place of another.
@@ -108,7 +111,7 @@ func (x *explanation) print(w io.Writer) {
 	}
 	p.line("action", strings.TrimSpace(action+" "+x.Location))
 	p.line("pool", x.Pool)
-	p.line("hash key", x.HashKey)
+	p.line("hash key", x.keyText())
 	x.printCandidates(w)
 	x.printSpares(p)
 	if x.Pool != "" {
@@ -119,6 +122,15 @@ func (x *explanation) print(w io.Writer) {
 		x.Headers.print(p)
 	}
 	x.printLost(w)
+}
+
+// keyText is the key for a person. Whose an opaque token is, only the running
+// server learns.
+func (x *explanation) keyText() string {
+	if x.HashKey == routing.KeyToken.String() && x.Spares != nil && len(x.Candidates) > 1 {
+		return x.HashKey + ", until Synapse has said whose it is; then that user's process answers"
+	}
+	return x.HashKey
 }
 
 // page writes lines of a name and a value; a name that is the same as before is

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"vestibule/proxy"
 )
 
 // askedServer answers on a control socket as a running server does.
@@ -72,7 +74,7 @@ sites:
 		if x.Upstream != "http://sync1:1" || x.Limits.MaxConns != 20 {
 			t.Errorf("%s: upstream %s, limits %+v", token, x.Upstream, x.Limits)
 		}
-		addresses := []addressHealth{{"192.0.2.1:1", "up", ""}, {"192.0.2.2:1", "down", "connection refused"}}
+		addresses := []proxy.AddressStatus{{Address: "192.0.2.1:1", Health: "up"}, {Address: "192.0.2.2:1", Health: "down", Error: "connection refused"}}
 		if !slices.Equal(x.Candidates[1].Addresses, addresses) || x.Candidates[0].Health != "down" {
 			t.Errorf("%s: candidates %+v", token, x.Candidates)
 		}
@@ -80,6 +82,7 @@ sites:
 	for _, line := range []string{
 		"            http://sync0:1  down\n",
 		"upstream -> http://sync1:1  up  at most 20 connections\n              192.0.2.1:1  up\n              192.0.2.2:1  down  connection refused\n",
+		"hash key    token, until Synapse has said whose it is; then that user's process answers\n",
 		"stands in   example.com/main  http://main:1  up\n",
 	} {
 		if got := ask("mat_a"); !strings.Contains(got, line) {

@@ -71,7 +71,7 @@ func (s *side) decide(r *routing.Request) outcome {
 // forward adds what only a forwarded request has.
 func (s *side) forward(r *routing.Request, d *routing.Decision, o *outcome) {
 	o.Pool, o.Upstreams = d.Pool.Name, s.upstreams[d.Pool]
-	for _, spare := range d.Spares {
+	for _, spare := range proxy.Spares(r.Method, d) {
 		o.Spares.add(spare.Name)
 	}
 	if d.Rule.Rewrite != (routing.Rewrite{}) {
