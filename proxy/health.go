@@ -24,9 +24,11 @@ const slowReturn = 10 * time.Second
 const briefAbsence = time.Second
 
 // An address is ejected when so many exchanges in a row have failed, for a time
-// that doubles with each ejection up to a bound, and when so many probes have.
+// that doubles with each ejection up to a bound, and when so many probes have. Those
+// that fail together count as one: a process that ends takes hundreds with it.
 const (
 	failuresToEject  = 5
+	failuresApart    = 50 * time.Millisecond
 	firstEjection    = 10 * time.Second
 	longestEjection  = 2 * time.Minute
 	probesToBeUnwell = 3
@@ -48,6 +50,7 @@ type health struct {
 	failedAt  time.Time
 	retryAt   time.Time // when a dial may succeed again
 	probes    int       // failed probes in a row
+	counted   time.Time // the last failure of an exchange
 	ejections int
 	ejected   time.Time // until when
 }
@@ -98,12 +101,16 @@ func (h *health) refused(err error, took time.Duration, now time.Time) bool {
 	return news
 }
 
-// reached notes that a dial succeeded, and says whether that is news.
+// reached notes that a dial succeeded, and says whether that is news. Who listens
+// again is another process, whatever the one before did.
 func (h *health) reached(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	news := h.refusing
-	h.refusing, h.known = false, true
+	if h.refusing, h.known = false, true; news {
+		h.ejected, h.ejections = time.Time{}, 0
+		h.failures.Store(0)
+	}
 	h.end(now, news)
 	return news
 }
@@ -118,11 +125,15 @@ func (h *health) answered() {
 // failed notes that an exchange got no proper answer, and says whether the
 // process is ejected for it.
 func (h *health) failed(err error, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if now.Before(h.ejected) || now.Sub(h.counted) < failuresApart {
+		return false
+	}
+	h.counted = now
 	if h.failures.Add(1) < failuresToEject {
 		return false
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.failures.Store(0)
 	h.err = err
 	h.ejected = now.Add(min(firstEjection<<min(h.ejections, 8), longestEjection))

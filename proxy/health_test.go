@@ -90,15 +90,20 @@ func TestEjection(t *testing.T) {
 	fail := func() time.Duration {
 		t.Helper()
 		for i := 1; i < failuresToEject; i++ {
-			if h.failed(errTest, now) {
-				t.Fatalf("ejected after %d failures", i)
+			now = now.Add(failuresApart)
+			for range 100 { // together
+				if h.failed(errTest, now) {
+					t.Fatalf("ejected after %d failures", i)
+				}
 			}
 		}
+		now = now.Add(failuresApart)
 		if !h.failed(errTest, now) || h.ready(now) {
 			t.Fatal("not ejected")
 		}
 		for d := time.Second; ; d += time.Second {
 			if h.ready(now.Add(d)) {
+				now = now.Add(d)
 				return d
 			}
 		}
@@ -106,7 +111,7 @@ func TestEjection(t *testing.T) {
 	if first, second := fail(), fail(); first != firstEjection || second != 2*firstEjection {
 		t.Errorf("ejected for %s, then for %s", first, second)
 	}
-	if word, why := h.word(now); word != "down" || why != errTest.Error() {
+	if word, why := h.word(now.Add(-1)); word != "down" || why != errTest.Error() {
 		t.Errorf("%s: %s", word, why)
 	}
 	for range 40 {
@@ -120,6 +125,12 @@ func TestEjection(t *testing.T) {
 	now = later
 	if again := fail(); again != firstEjection {
 		t.Errorf("after a good time ejected for %s", again)
+	}
+	now = now.Add(-time.Second)
+	h.refused(errTest, 0, now)
+	h.reached(now)
+	if !h.ready(now) {
+		t.Error("a process is ejected for what the one before it did")
 	}
 }
 

@@ -182,6 +182,7 @@ func TestEjected(t *testing.T) {
 		if status, text := ask(); status != 502 {
 			t.Fatalf("%d %q", status, text)
 		}
+		time.Sleep(failuresApart)
 	}
 	if status, text := ask(); text != "main" {
 		t.Errorf("after that: %d %q", status, text)
