@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"os"
@@ -432,3 +433,70 @@ func TestServletsNotice(t *testing.T) {
 
 // placePrefix is the place of a row before a difference.
 var placePrefix = regexp.MustCompile(`^routing/catalogue\.txt:\d+:\d+: `)
+
+// TestClosedInTheRealTree asks Twisted, with Synapse's resources, where paths
+// lead: what is let through on any host must end outside what is closed. The
+// reading that stands for Twisted in the unit tests must agree with it.
+func TestClosedInTheRealTree(t *testing.T) {
+	synapse, doors := synapseServlets(t), closedDoors(t)
+	all := append(spelledPaths(), targets...)
+	random := rand.New(rand.NewPCG(3, 4))
+	for range 4000 {
+		all = append(all, randomTarget(random))
+	}
+	passed, closed := 0, 0
+	for _, target := range all {
+		if !askable(target) {
+			continue
+		}
+		lets := slices.ContainsFunc(doors, func(door closedDoor) bool { return door.decide(target).Action != Refuse })
+		if lets {
+			passed++
+		}
+		for _, kind := range []string{"main with MAS", "client with MAS"} {
+			answer, err := synapse.ask(kind, "GET", target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			isClosed := closedResource(strings.Split(answer.mount, "/")[1:])
+			path, _, _ := strings.Cut(target, "?")
+			if reading := readings(path)["twisted"]; kind == "main with MAS" && answer.status != 0 && closedResource(reading) != isClosed {
+				t.Errorf("%q reads %q, and leads Twisted to %s", target, reading, answer.mount)
+			}
+			if !isClosed {
+				continue
+			}
+			closed++
+			if lets {
+				t.Errorf("%q is let through, and in the %s process it leads to %s", target, kind, answer.mount)
+			}
+		}
+	}
+	t.Logf("%d targets: %d are let through on some host, %d times one leads to something closed", len(all), passed, closed)
+	if passed < 1000 || closed < 1000 {
+		t.Error("the targets no longer try what they are for")
+	}
+}
+
+// askable reports whether a target can stand in the first line of a request.
+func askable(target string) bool { return target != "" && !strings.ContainsAny(target, "\r\n ") }
+
+// spelledPaths are the paths of closed resources and neighbours with each byte,
+// raw or escaped, in places where it might matter.
+func spelledPaths() []string {
+	var paths []string
+	for _, path := range []string{
+		"/_synapse/admin/v1/server_version", "/_synapse/mas/query_user", "/_synapse/metrics", "/_synapse/replication/x", "/_synapse/client/pick_idp",
+	} {
+		for b := range 256 {
+			raw, once, twice := string([]byte{byte(b)}), fmt.Sprintf("%%%02X", b), fmt.Sprintf("%%25%02x", b)
+			for _, sign := range []string{raw, once, twice} {
+				for _, at := range []int{0, 1, 10} { // beside slashes
+					paths = append(paths, path[:at]+sign+path[at:])
+				}
+				paths = append(paths, strings.Replace(path, raw, sign, 1), path+sign, "/x"+sign+path)
+			}
+		}
+	}
+	return slices.Compact(slices.Sorted(slices.Values(paths)))
+}

@@ -10,10 +10,10 @@ The first line on standard output is a JSON object: the release, the features
 turned on, the kinds of processes with what they mount and register, and sample
 requests made from the servlets' patterns. After that every line of standard
 input is a question, [kind, method, target] with the target in base64, and is
-answered with a line, [mount, servlet, status]: the path at which the resource
-is mounted that Twisted's Site finds for the bytes of such a request; the class
-of the servlet in it; and 200 when it takes the method, else 405 or 404. Status 0
-is a request that Twisted itself refuses.
+answered with a line, [mount, servlet, status]: where the way ends that Twisted's
+Site goes for the bytes of such a request, as the path of the last resource on it
+that is mounted; the class of the servlet that it finds; and 200 when that takes
+the method, else 405 or 404. Status 0 is a request that Twisted itself refuses.
 """
 
 import base64
@@ -133,6 +133,10 @@ def features(config):
     )
 
 
+# Stands in for whatever would work. One for all: they are slow to make.
+STAND_IN = mock.MagicMock()
+
+
 def process(program):
     """Makes a class of homeserver that mounts its resources as program does and
     has mocks in place of everything that would work."""
@@ -147,13 +151,13 @@ def process(program):
             if name == "get_auth" and self.config.mas.enabled:  # its class is asked for
                 return lambda: mock.MagicMock(spec=synapse.api.auth.mas.MasDelegatedAuth)
             if name.startswith("get_") and name != "get_media_repository_resource":
-                return mock.MagicMock()
+                return STAND_IN
             return super().__getattribute__(name)
 
         def __getattr__(self, name):
             if name.startswith("_"):  # what it keeps for itself
                 raise AttributeError(name)
-            return mock.MagicMock()
+            return STAND_IN
 
     return Process
 
@@ -300,7 +304,7 @@ class Tree:
     def __init__(self, root):
         self.site = Site(root, reactor=mock.MagicMock())
         self.site.requestFactory = Asked
-        self.paths = {id(resource): path for path, resource in walk(root)}
+        self.paths = {tuple(path.split("/")[1:]) for path, _ in walk(root)}
 
     def ask(self, method, target):
         Asked.found = None
@@ -310,11 +314,16 @@ class Tree:
         if Asked.found is None:
             return [None, None, 0]
         request, resource = Asked.found
-        return [self.mount(resource), *answer(request, resource)]
+        return [self.mount(request), *answer(request, resource)]
 
-    def mount(self, resource):
-        """The path a resource is mounted at, None for one made on the way."""
-        return self.paths.get(id(resource))
+    def mount(self, request):
+        """The path of the last mounted resource on the way of a request. The
+        root of the main process is its own child for segments without a name."""
+        names = [name.decode("latin-1") for name in request.prepath]
+        names = list(itertools.dropwhile(lambda name: name == "", names))
+        while tuple(names) not in self.paths:
+            names.pop()
+        return "/" + "/".join(names)
 
 
 def answer(request, resource):
