@@ -11,6 +11,7 @@ import (
 // builder turns a configuration into a Table.
 type builder struct {
 	cfg     *configs.Config
+	running map[string]Release // of Synapse, by server_name
 	synapse *catalogue
 	table   *Table
 	drafts  [2]map[string]*draft // by host, for HTTPS and Federation
@@ -79,7 +80,10 @@ func (b *builder) site(config *configs.Site) {
 }
 
 func (b *builder) newSite(config *configs.Site) *site {
-	s := &site{config: config, name: config.ServerName, pools: make(map[configs.Class]*Pool), policy: newPolicy(config)}
+	s := &site{
+		config: config, name: config.ServerName, running: b.running[config.ServerName],
+		pools: make(map[configs.Class]*Pool), policy: newPolicy(config),
+	}
 	s.admins = &gate{allowed: b.cfg.Admins, list: "admins"}
 	if !config.AdminAPI.Public {
 		s.adminAPI = s.admins

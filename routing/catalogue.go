@@ -21,6 +21,9 @@ type catalogue struct {
 	rows    []*row
 	forms   []form // what the machine's indexes stand for
 	machine *machine
+	// checked are the oldest and the newest release of Synapse that the rows
+	// have been held against.
+	checked [2]Release
 }
 
 // form is one written-out pattern of a row; alternatives give it several.
@@ -50,6 +53,8 @@ type row struct {
 // preference is one of the classes that may answer a row.
 type preference struct {
 	class configs.Class
+	// since is the release from which on it can answer; the zero value is always.
+	since Release
 	// alone is true where nobody else can answer once the class has processes.
 	alone bool
 	// ifRoom limits the class to requests about a room id.
@@ -93,6 +98,12 @@ func parseCatalogue(text string) (*catalogue, error) {
 		if len(fields) == 0 || fields[0][0] == '#' {
 			continue
 		}
+		if fields[0] == "checked" {
+			if err := c.readChecked(fields); err != nil {
+				return nil, fmt.Errorf("reading the catalogue: %s:%d: %w", catalogueFile, number, err)
+			}
+			continue
+		}
 		forms, err := c.add(fields, number)
 		if err != nil {
 			return nil, fmt.Errorf("reading the catalogue: %s:%d: %w", catalogueFile, number, err)
@@ -106,6 +117,26 @@ func parseCatalogue(text string) (*catalogue, error) {
 	return c, c.checkTies()
 }
 
+// readChecked reads "checked 1.120 to 1.163".
+func (c *catalogue) readChecked(fields []string) error {
+	if len(fields) != 4 || fields[2] != "to" {
+		return fmt.Errorf("%q is not as in checked 1.120 to 1.163", strings.Join(fields, " "))
+	}
+	if c.checked != [2]Release{} {
+		return fmt.Errorf("the catalogue says twice what it was checked against")
+	}
+	var err error
+	for i, text := range []string{fields[1], fields[3]} {
+		if c.checked[i], err = ParseRelease(text); err != nil {
+			return err
+		}
+	}
+	if c.checked[0].Newer(c.checked[1]) {
+		return fmt.Errorf("%s came after %s", c.checked[0], c.checked[1])
+	}
+	return nil
+}
+
 // add reads a row and returns its forms.
 func (c *catalogue) add(fields []string, line int) ([]form, error) {
 	if len(fields) < 4 {
@@ -115,12 +146,9 @@ func (c *catalogue) add(fields []string, line int) ([]form, error) {
 	if err := r.parseKey(fields[2]); err != nil {
 		return nil, err
 	}
-	rest := fields[3:]
-	switch last := len(rest) - 1; rest[last] {
-	case "remote":
-		r.rule.Remote, rest = true, rest[:last]
-	case "without-mas":
-		r.withoutMAS, rest = true, rest[:last]
+	rest, err := r.parseMarks(fields[3:])
+	if err != nil {
+		return nil, err
 	}
 	classes, conditions := rest, []string(nil)
 	if i := slices.Index(rest, "if"); i >= 0 {
@@ -142,6 +170,33 @@ func (c *catalogue) add(fields []string, line int) ([]form, error) {
 	}
 	c.rows = append(c.rows, r)
 	return forms, nil
+}
+
+// parseMarks reads the words at the end of a row, and returns those before.
+func (r *row) parseMarks(words []string) ([]string, error) {
+	for last := len(words) - 1; last > 0; last = len(words) - 1 {
+		var again bool
+		switch {
+		case words[last] == "remote":
+			again, r.rule.Remote = r.rule.Remote, true
+		case words[last] == "without-mas":
+			again, r.withoutMAS = r.withoutMAS, true
+		case last > 1 && words[last-1] == "since":
+			again = !r.rule.Since.IsZero()
+			var err error
+			if r.rule.Since, err = ParseRelease(words[last]); err != nil {
+				return nil, err
+			}
+			last--
+		default:
+			return words, nil
+		}
+		if again {
+			return nil, fmt.Errorf("%s stands there twice", words[last])
+		}
+		words = words[:last]
+	}
+	return words, nil
 }
 
 // forms writes the row's pattern out and finds the segments it names.
@@ -205,6 +260,13 @@ func (r *row) parseClasses(words []string) error {
 		if bracketed {
 			name, p.ifRoom = strings.CutSuffix(name, "]")
 		}
+		if text, since, ok := strings.Cut(name, "@"); ok {
+			var err error
+			if p.since, err = ParseRelease(since); err != nil {
+				return err
+			}
+			name = text
+		}
 		name, p.alone = strings.CutSuffix(name, "!")
 		p.class = configs.Class(name)
 		if bracketed && (!p.ifRoom || p.class != configs.ClassRoom) || !bracketed && p.class == configs.ClassRoom {
@@ -215,6 +277,9 @@ func (r *row) parseClasses(words []string) error {
 		}
 		if r.endpoint == "" && !p.ifRoom {
 			r.endpoint = p.class
+		}
+		if p.since.IsZero() {
+			p.since = r.rule.Since
 		}
 		r.classes = append(r.classes, p)
 	}

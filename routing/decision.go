@@ -111,6 +111,10 @@ type Rule struct {
 	// Remote is true where the answer waits for other homeservers (federation,
 	// joins), so that it gets their time.
 	Remote bool
+	// Since is the release from which on Synapse's workers serve a row of the
+	// catalogue, the zero value where they did in the oldest one it was checked
+	// against. An older Synapse is asked on its main process.
+	Since Release
 	// Rewrite is what happens to the target on its way; the zero value forwards
 	// it byte for byte.
 	Rewrite Rewrite

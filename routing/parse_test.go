@@ -314,12 +314,27 @@ func TestCatalogueMistakes(t *testing.T) {
 	bad("GET /a - [sync] generic", "stands in brackets")
 	bad("GET /{room} - [room]", "no class but [room]")
 	bad("GET /a - sync if", "no condition follows if")
+	bad("GET /a - sync remote remote", "remote stands there twice")
+	bad("GET /a - sync since 1.2 remote since 1.3", "since stands there twice")
+	bad("GET /a - sync since", `"since" is no class`)
+	bad("GET /a - sync since soon", `"soon" is none`)
+	bad("GET /a - since 1.2", `"since" is no class`)
+	bad("GET /a - remote", `"remote" is no class`)
+	bad("GET /a - sync@ generic", `"" is none`)
+	bad("GET /a - sync@1.x generic", `"1.x" is none`)
+	bad("GET /a - @1.2", `"@1.2" is no class`)
+	bad("checked 1.163", "is not as in checked 1.120 to 1.163")
+	bad("checked 1.120 to now", `"now" is none`)
+	bad("checked 1.163 to 1.120", "1.163 came after 1.120")
 	bad("GET /a - sync if since", `"since" is no condition`)
 	bad("GET /a - sync if a= b=", "stands where an or belongs")
 	bad("GET /a - sync if a= or", "stands where an or belongs")
 	if _, err := parseCatalogue("GET /{room} - main\nGET,PUT /{x} - main\n"); err == nil ||
 		!strings.Contains(err.Error(), "catalogue.txt:2: line 1 takes the same requests") {
 		t.Errorf("a row that nothing reaches: %v", err)
+	}
+	if _, err := parseCatalogue("checked 1.120 to 1.163\nchecked 1.120 to 1.163\n"); err == nil || !strings.Contains(err.Error(), "catalogue.txt:2: ") {
+		t.Errorf("said twice: %v", err)
 	}
 	if _, err := parseCatalogue("GET /a - main if b=\nGET /a - main\nPUT /a - main\n"); err != nil {
 		t.Errorf("rows that differ by condition and method: %v", err)

@@ -7,6 +7,7 @@ import "vestibule/configs"
 type site struct {
 	config     *configs.Site
 	name       string
+	running    Release                 // of Synapse; the zero value when unknown
 	pools      map[configs.Class]*Pool // of the workers
 	main       *Pool
 	federation *Pool // the main process's federation listener; may be main
@@ -36,7 +37,9 @@ func (s *site) answer(r *row) answer {
 }
 
 // choose takes the first class that has processes. The next ones that have some
-// can stand in for it, in the end the main process, unless one stands alone.
+// can stand in for it, in the end the main process, unless one stands alone. A
+// class that the site's Synapse is too old for is skipped like one without
+// processes.
 func (s *site) choose(r *row, isRoom bool) choice {
 	c := choice{main: s.main}
 	if r.area == areaFederation {
@@ -45,7 +48,7 @@ func (s *site) choose(r *row, isRoom bool) choice {
 	for _, p := range r.classes {
 		pool := s.pools[p.class]
 		switch {
-		case pool == nil || p.ifRoom && !isRoom:
+		case s.running.lacks(p.since) || pool == nil || p.ifRoom && !isRoom:
 			continue
 		case c.pool == nil:
 			c.pool, c.byRoom = pool, p.ifRoom
@@ -87,6 +90,8 @@ func (s *site) traceClasses(r *row, isRoom bool, tr *trace) {
 		switch {
 		case p.ifRoom && !isRoom:
 			tr.lost(&r.rule, p.class, "not about a room id")
+		case s.running.lacks(p.since):
+			tr.lost(&r.rule, p.class, "since Synapse "+p.since.String()+", and "+s.running.String()+" runs here")
 		case s.pools[p.class] != nil:
 			return
 		case p.class != configs.ClassMain:

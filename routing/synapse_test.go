@@ -121,7 +121,8 @@ type comparison struct {
 	synapse     *servlets
 	catalogue   *catalogue
 	table       *Table
-	mas         bool  // has the login
+	mas         bool // has the login
+	release     Release
 	err         error // the first
 	differences []string
 	told        map[string]bool    // what the differences are about
@@ -130,24 +131,17 @@ type comparison struct {
 
 // compare returns what differs, with a site that has a process of every class.
 func compare(synapse *servlets, catalogue *catalogue, mas bool) (*comparison, error) {
-	cfg := configs.Default()
-	site := &configs.Site{
-		ServerName: "example.com", Host: "matrix.example.com", AdminAPI: configs.AdminAPI{Public: true},
-		Synapse: configs.Synapse{
-			Main: &configs.Upstream{URL: "http://main:8008"}, Workers: make(configs.Workers),
-		},
-	}
-	for _, class := range configs.WorkerClasses {
-		site.Synapse.Workers[class] = []configs.Upstream{{URL: "http://worker:8008"}}
-	}
+	cfg, site := configs.Default(), everyClass("example.com")
 	c := &comparison{mas: mas, synapse: synapse, catalogue: catalogue, told: make(map[string]bool), requests: make(map[[3]string]bool)}
 	if mas {
 		site.MAS = &configs.MAS{Host: "auth.example.com", Path: "/", Upstream: &configs.Upstream{URL: "http://mas:8080"}}
 	}
 	cfg.Sites = []*configs.Site{site}
-	b := &builder{cfg: cfg, synapse: catalogue, table: &Table{internal: make(map[string]*vhost)}}
 	var err error
-	if c.table, err = b.build(); err != nil {
+	if c.release, err = ParseRelease(synapse.Release); err != nil {
+		return nil, err
+	}
+	if c.table, err = newTable(cfg, map[string]Release{site.ServerName: c.release}, catalogue); err != nil {
 		return nil, err
 	}
 	reached := c.compareServlets()
@@ -249,7 +243,7 @@ func (c *comparison) compareServlet(s servlet, path string, reached map[*form]bo
 		if kind := kindOf(d.Class, f.row.area); !slices.Contains(workers, kind) {
 			c.differ(s.String(), "%s: %s goes to %s, and no %s worker serves it: %s", f.row.rule.Place, s, d.Class, kind, path)
 		}
-	case len(workers) > 0 && !f.row.deliberate():
+	case len(workers) > 0 && !f.row.deliberate() && c.release == c.catalogue.checked[1]:
 		c.differ(s.String(), "%s goes to main, and a %s worker serves it (add a row, for main too): %s", s, workers[0], path)
 	}
 }
@@ -268,6 +262,7 @@ func (c *comparison) compareRows(reached map[*form]bool) {
 		switch {
 		case f.row.endpoint == configs.ClassMain && !f.row.deliberate():
 		case c.mas && f.row.withoutMAS: // compareServlet asks
+		case f.row.deliberate() && c.release != c.catalogue.checked[1]: // likewise
 		case f.pattern.tail:
 			if !reached[f] {
 				c.differ(f.pattern.String(), "%s: %s leads to no servlet of Synapse's", f.row.rule.Place, f.pattern)
@@ -307,7 +302,7 @@ var everyMethod = []string{"GET", "POST", "PUT", "DELETE"}
 func (c *comparison) kinds(r *row) []string {
 	var kinds []string
 	for _, p := range r.classes {
-		if kind := kindOf(p.class, r.area); !slices.Contains(kinds, kind) {
+		if kind := kindOf(p.class, r.area); !c.release.lacks(p.since) && !slices.Contains(kinds, kind) {
 			kinds = append(kinds, kind)
 		}
 	}
@@ -348,6 +343,9 @@ func (p pattern) String() string {
 }
 
 // TestServlets holds the catalogue against what Synapse's processes register.
+//
+// It is that of the laboratory, or an older one in PYTHONPATH: then the rows
+// that hold there are compared, and those that do not must be passed over.
 func TestServlets(t *testing.T) {
 	synapse := synapseServlets(t)
 	t.Logf("Synapse %s, with %s", synapse.Release, strings.Join(synapse.Features, ", "))
@@ -356,6 +354,10 @@ func TestServlets(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, mas := range []bool{false, true} {
+		if synapse.Kinds[withMAS("main", mas)] == nil {
+			t.Log("with MAS true: this release knows only what MSC3861 was before it, which the catalogue does not")
+			continue
+		}
 		c, err := compare(synapse, catalogue, mas)
 		if err != nil {
 			t.Fatal(err)
@@ -368,6 +370,9 @@ func TestServlets(t *testing.T) {
 			mas, len(catalogue.rows), len(catalogue.forms), registered, len(c.requests), len(c.differences))
 		for _, difference := range c.differences {
 			t.Error(difference)
+		}
+		if c.release.Newer(CatalogueRelease()) || os.Getenv("PYTHONPATH") == "" && c.release != CatalogueRelease() {
+			t.Errorf("Synapse is %s: let the line checked in routing/catalogue.txt end with it, once nothing differs", c.release)
 		}
 	}
 }
@@ -394,6 +399,10 @@ func TestServletsNotice(t *testing.T) {
 		}},
 		{what: "a row less", replace: "POST            /_matrix/client/(api/v1|r0|v3|unstable)/search  ", by: "# ", want: []string{
 			"POST ^/_matrix/client/(api/v1|r0|v3|unstable)/search$ (SearchRestServlet) goes to main, and a client worker serves it (add a row, for main too): /_matrix/client/api/v1/search",
+		}},
+		{what: "a row whose release is yet to come", replace: "publicRooms                -      client_reader generic", by: "publicRooms - client_reader generic since 1.999", want: []string{
+			"GET ^/_matrix/client/(api/v1|r0|v3|unstable)/publicRooms$ (PublicRoomListRestServlet) goes to main, and a client worker serves it (add a row, for main too): /_matrix/client/api/v1/publicRooms",
+			"POST ^/_matrix/client/(api/v1|r0|v3|unstable)/publicRooms$ (PublicRoomListRestServlet) goes to main, and a client worker serves it (add a row, for main too): /_matrix/client/api/v1/publicRooms",
 		}},
 		{what: "a class of another listener", replace: "/_matrix/client/v1/media/**                                                         -  media!", by: "/_matrix/client/v1/media/** - client_reader", want: []string{
 			"GET ^/_matrix/client/v1/media/preview_url$ (PreviewURLServlet) goes to client_reader, and no client worker serves it: /_matrix/client/v1/media/preview_url",

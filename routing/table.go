@@ -33,12 +33,21 @@ type Table struct {
 // New compiles the routes of a checked configuration. Its errors are about what
 // only shows here, such as two routes that take the same requests; they name
 // both places.
-func New(cfg *configs.Config) (*Table, error) {
-	synapse, err := synapse()
+func New(cfg *configs.Config) (*Table, error) { return NewFor(cfg, nil) }
+
+// NewFor is New for sites whose Synapse is of a known release, by server_name. A
+// row of the catalogue that came later goes to the main process there. Where the
+// release is missing, all rows hold.
+func NewFor(cfg *configs.Config, running map[string]Release) (*Table, error) {
+	catalogue, err := synapse()
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{cfg: cfg, synapse: synapse, table: &Table{internal: make(map[string]*vhost)}}
+	return newTable(cfg, running, catalogue)
+}
+
+func newTable(cfg *configs.Config, running map[string]Release, synapse *catalogue) (*Table, error) {
+	b := &builder{cfg: cfg, running: running, synapse: synapse, table: &Table{internal: make(map[string]*vhost)}}
 	return b.build()
 }
 

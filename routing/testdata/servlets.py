@@ -19,6 +19,7 @@ the method, else 405 or 404. Status 0 is a request that Twisted itself refuses.
 import base64
 import contextlib
 import importlib
+import importlib.util
 import itertools
 import json
 import logging
@@ -346,7 +347,8 @@ def answer(request, resource):
 def main():
     logging.disable(logging.CRITICAL)
     trees, said = {}, {"release": synapse.__version__.split()[0], "features": enabled(), "kinds": {}, "samples": {}}
-    for mas, kind in itertools.product((False, True), KINDS):
+    delegates = importlib.util.find_spec("synapse.config.mas") is not None  # since 1.136
+    for mas, kind in itertools.product((False, True)[: 1 + delegates], KINDS):
         name = kind + " with MAS" if mas else kind
         root = build(kind, mas)
         trees[name] = Tree(root)
