@@ -64,12 +64,15 @@ compiler:
 		echo '==> installing gcc for the race detector'; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends gcc libc6-dev; fi
 
+# What needs modules is built beforehand: the laboratory and the image that it
+# makes build vestibule where there is no network.
 laboratory-tools:
 	@if [ "$$(id -u)" != 0 ]; then \
 		echo 'The laboratory makes network namespaces and installs Synapse, so it needs root: run "sudo make test", or "make unit" for what needs none.' >&2; \
 		exit 1; fi
 	$(say) 'laboratory: installing what is missing'
 	@integration/setup.sh
+	@CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/vestibule
 
 laboratory: laboratory-tools
 	$(say) 'laboratory: real servers, workers and clients (up to $(LAB_TIMEOUT))'
