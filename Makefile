@@ -75,6 +75,8 @@ laboratory-tools:
 	@CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/vestibule
 
 laboratory: laboratory-tools
+	$(say) 'laboratory: the catalogue of endpoints against Synapse itself'
+	@$(GO) test -tags integration -v -count=1 -timeout 5m -run '^TestSynapse' ./routing/
 	$(say) 'laboratory: real servers, workers and clients (up to $(LAB_TIMEOUT))'
 	@$(GO) test -tags integration -v -count=1 -timeout $(LAB_TIMEOUT) ./integration/...
 

@@ -342,11 +342,11 @@ func (p pattern) String() string {
 	return text.String()
 }
 
-// TestServlets holds the catalogue against what Synapse's processes register.
+// TestSynapseServlets holds the catalogue against what Synapse's processes register.
 //
 // It is that of the laboratory, or an older one in PYTHONPATH: then the rows
 // that hold there are compared, and those that do not must be passed over.
-func TestServlets(t *testing.T) {
+func TestSynapseServlets(t *testing.T) {
 	synapse := synapseServlets(t)
 	t.Logf("Synapse %s, with %s", synapse.Release, strings.Join(synapse.Features, ", "))
 	catalogue, err := parseCatalogue(catalogueText)
@@ -377,8 +377,8 @@ func TestServlets(t *testing.T) {
 	}
 }
 
-// TestServletsNotice makes sure that the comparison above can fail.
-func TestServletsNotice(t *testing.T) {
+// TestSynapseServletsNotice makes sure that the comparison above can fail.
+func TestSynapseServletsNotice(t *testing.T) {
 	synapse := synapseServlets(t)
 	for _, c := range []struct {
 		what, replace, by string
@@ -443,10 +443,10 @@ func TestServletsNotice(t *testing.T) {
 // placePrefix is the place of a row before a difference.
 var placePrefix = regexp.MustCompile(`^routing/catalogue\.txt:\d+:\d+: `)
 
-// TestClosedInTheRealTree asks Twisted, with Synapse's resources, where paths
+// TestSynapseTree asks Twisted, with Synapse's resources, where paths
 // lead: what is let through on any host must end outside what is closed. The
 // reading that stands for Twisted in the unit tests must agree with it.
-func TestClosedInTheRealTree(t *testing.T) {
+func TestSynapseTree(t *testing.T) {
 	synapse, doors := synapseServlets(t), closedDoors(t)
 	all := append(spelledPaths(), targets...)
 	random := rand.New(rand.NewPCG(3, 4))

@@ -17,7 +17,6 @@ the method, else 405 or 404. Status 0 is a request that Twisted itself refuses.
 """
 
 import base64
-import contextlib
 import importlib
 import importlib.util
 import itertools
@@ -27,27 +26,23 @@ import re
 import sys
 from unittest import mock
 
-import twisted.web.http
 from twisted.internet.testing import StringTransport
-from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 import synapse
 import synapse.app.generic_worker
 import synapse.app.homeserver
-import synapse.http.server
 import synapse.rest
+from synapse.api.errors import UnrecognizedRequestError
 from synapse.config.homeserver import HomeServerConfig
 from synapse.http.server import JsonResource, UnrecognizedRequestResource
 from synapse.http.site import SynapseRequest
 
 parse = importlib.import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
 
-# Optional libraries whose names Synapse imports for SAML; none of them runs.
+# The optional library for SAML is imported by resources, and does nothing here.
 for name in ("saml2", "saml2.metadata", "saml2.config", "saml2.client", "saml2.response"):
-    with contextlib.suppress(ImportError):
-        importlib.import_module(name)
-    sys.modules.setdefault(name, mock.MagicMock())
+    sys.modules[name] = mock.MagicMock()
 
 # What a homeserver.yaml says so that every optional endpoint is there. Features
 # that are experimental are found in the parsed configuration, see features.
@@ -243,7 +238,8 @@ def samples(pattern):
 
 def expand(parsed, filling):
     """Yields the ways to write a parsed expression out, as lists of parts."""
-    yield from ([part for choice in choices for part in choice] for choices in itertools.product(*(list(choose(token, filling)) for token in parsed)))
+    for choices in itertools.product(*(list(choose(token, filling)) for token in parsed)):
+        yield [part for choice in choices for part in choice]
 
 
 def choose(token, filling):
@@ -332,9 +328,9 @@ def answer(request, resource):
     if isinstance(resource, JsonResource):
         try:
             _, servlet, _ = resource._get_handler_for_request(request)
-        except synapse.api.errors.UnrecognizedRequestError as error:
+        except UnrecognizedRequestError as error:
             return None, error.code
-        except UnicodeDecodeError:  # beyond ASCII; answered with 500
+        except UnicodeDecodeError:  # bytes beyond ASCII, which Synapse answers with 500
             return None, 404
         return servlet, 200
     name = type(resource).__name__
@@ -360,10 +356,11 @@ def main():
     print(json.dumps(said), flush=True)
     for line in sys.stdin:
         kind, method, target = json.loads(line)
-        print(json.dumps(trees[kind].ask(method.encode(), base64.b64decode(target))))
+        print(json.dumps(trees[kind].ask(method.encode(), base64.b64decode(target))), flush=True)
 
 
 def enabled():
+    """Names the experimental features that configure turns on."""
     config = HomeServerConfig()
     config.parse_config_dict({**SETTINGS, "listeners": []}, "", "")
     return features(config)
