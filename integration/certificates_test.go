@@ -98,7 +98,7 @@ func TestRenewal(t *testing.T) {
 // TestHTTP01 starts a front door without any right to change a zone: the
 // authority comes to its port 80 instead.
 func TestHTTP01(t *testing.T) {
-	const name, address = "hs4.test", "127.1.0.8"
+	const name, address = "http01.test", "127.1.0.8"
 	lab.names.SetA(name, address)
 	lab.names.SetA("matrix."+name, address)
 	v := secondDoor(t, frontDoor{

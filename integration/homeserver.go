@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+
+	"vestibule/integration/mastest"
 )
 
 // homeserver is a Synapse behind its front door, and how other servers get there.
@@ -24,8 +26,13 @@ type homeserver struct {
 	account account // to obtain its certificates with
 	address string  // of Synapse
 
+	workers       []worker // of Synapse; none if one process does everything
+	redisDatabase int      // for Synapse's workers
+	masAddress    string   // of what login is delegated to; "" if it is not
+
 	door    *vestibule
 	synapse *synapse
+	mas     *mastest.Server
 }
 
 // hs1 is the homeserver with workers, which runs all the time.
@@ -57,6 +64,28 @@ func hs3() *homeserver {
 		address: "127.2.3.1",
 	}
 }
+
+// hs4 has workers for each task, two of them for sync, and delegates login to MAS,
+// which is under /auth.
+func hs4() *homeserver {
+	const door, address, mas = "127.1.4.1", "127.2.4.1", "127.3.4.1"
+	return &homeserver{
+		name: "hs4.test", entrypoint: "federation", port: 8448, addressee: "matrix.hs4.test:8448", wellKnown: http.StatusOK,
+		front: frontDoor{
+			address: door, admin: "127.0.0.1:9194", internal: door + ":8008", mas: masSection,
+			synapse:  `layout: mdad/specialized-workers, workers: { sync: ["http://matrix-synapse-worker-sync-0:28211", "http://matrix-synapse-worker-sync-1:28212"] }`,
+			etcHosts: hostsFile(address, specializedWorkers, mas+" matrix-authentication-service"),
+		},
+		account: application,
+		address: address, workers: specializedWorkers, redisDatabase: 4, masAddress: mas,
+	}
+}
+
+const (
+	masSection = `upstream: "http://matrix-authentication-service:8080"`
+	masPrefix  = "/auth" // where MDAD puts it
+	masSecret  = "laboratory-mas"
+)
 
 // found sets homeservers up, all at once: their front doors, then, when every
 // one of them can be found, their Synapses. A Synapse that asks for another's
@@ -99,10 +128,32 @@ func (l *laboratory) open(h *homeserver) error {
 		l.names.AddRecord("_matrix-fed._tcp."+h.name, "SRV", fmt.Sprintf("10 0 %d %s", h.port, h.srv))
 	}
 	h.front.name, h.front.serverName = h.name, h.name
-	h.front.synapse = fmt.Sprintf("main: http://%[1]s:8008, federation: http://%[1]s:8048", h.address)
+	if len(h.workers) == 0 {
+		h.front.synapse = fmt.Sprintf("main: http://%[1]s:8008, federation: http://%[1]s:8048", h.address)
+	}
+	if err := l.delegate(h); err != nil {
+		return err
+	}
 	var err error
 	h.door, err = l.launch(l.vestibule.binary, h.front, h.account)
 	return err
+}
+
+// delegate starts what a homeserver delegates login to, if it does.
+func (l *laboratory) delegate(h *homeserver) error {
+	if h.masAddress == "" {
+		return nil
+	}
+	var err error
+	h.mas, err = mastest.New(mastest.Options{
+		Address: h.masAddress + ":8080", Prefix: masPrefix, Public: "https://matrix." + h.name + masPrefix + "/",
+		ServerName: h.name, Homeserver: "http://" + h.address + ":8008", Secret: masSecret,
+	})
+	if err != nil {
+		return err
+	}
+	l.stops = append(l.stops, h.mas.Close)
+	return nil
 }
 
 // published returns nil when the server name's well-known says what it should.
@@ -131,18 +182,24 @@ func (l *laboratory) published(h *homeserver) error {
 	return nil
 }
 
-// populate starts a homeserver's Synapse: one process, with a database of its
-// own.
+// populate starts a homeserver's Synapse, with a database of its own.
 func (l *laboratory) populate(h *homeserver) error {
 	database, _, _ := strings.Cut(h.name, ".")
 	if err := l.postgres.create(database); err != nil {
 		return err
 	}
-	directory := filepath.Join(l.directory, h.name)
-	var err error
-	h.synapse, err = startSynapse(python(), filepath.Join(l.logs, h.name), synapseSettings{
-		ServerName: h.name, Address: h.address, Main: h.address, Directory: filepath.Join(directory, "synapse"),
+	settings := synapseSettings{
+		ServerName: h.name, Address: h.address, Main: h.address, Directory: filepath.Join(l.directory, h.name, "synapse"),
 		Postgres: l.postgres.sockets, Database: database, Authorities: []string{l.authority.root},
-	})
+	}
+	if len(h.workers) > 0 {
+		settings.Main, settings.Workers = mainName, h.workers
+		settings.Redis, settings.RedisDatabase = l.redis.socket, h.redisDatabase
+	}
+	if h.mas != nil {
+		settings.MAS, settings.MASSecret = "http://"+h.masAddress+":8080"+masPrefix+"/", masSecret
+	}
+	var err error
+	h.synapse, err = startSynapse(python(), filepath.Join(l.logs, h.name), settings)
 	return err
 }

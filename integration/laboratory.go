@@ -22,9 +22,11 @@ type laboratory struct {
 	authority *authority
 	vestibule *vestibule
 	postgres  *postgres
+	redis     *redis
 	synapse   *synapse
 	peer      *peer
 	page      *page
+	delegated *homeserver    // hs4.test, once a test has asked for it
 	compared  int            // requests held against Synapse's logs so far
 	stops     []func() error // in the order of starting
 }
@@ -119,9 +121,9 @@ func (l *laboratory) startHomeserver() error {
 	if err != nil {
 		return err
 	}
-	cache, err := startRedis(l.directory, l.logs)
-	if cache != nil {
-		l.stops = append(l.stops, cache.stop)
+	l.redis, err = startRedis(l.directory, l.logs)
+	if l.redis != nil {
+		l.stops = append(l.stops, l.redis.stop)
 	}
 	if err != nil {
 		return err
@@ -132,7 +134,7 @@ func (l *laboratory) startHomeserver() error {
 	}
 	l.synapse, err = startSynapse(python(), l.logs, synapseSettings{
 		ServerName: serverName, Address: synapseAddress, Main: mainName, Workers: oneOfEach, Directory: l.directory,
-		Postgres: l.postgres.sockets, Database: "hs1", Redis: cache.socket,
+		Postgres: l.postgres.sockets, Database: "hs1", Redis: l.redis.socket,
 		Authorities: []string{l.authority.root, l.peer.certificate},
 	})
 	if l.synapse != nil {

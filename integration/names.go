@@ -30,8 +30,8 @@ var nameServerAddresses = []string{"127.0.0.54", "127.0.0.55"}
 // destination.
 func startNames() (*ovhtest.Server, error) {
 	names, err := ovhtest.New(ovhtest.Options{
-		Zones:               []string{serverName, "hs2.test", "hs3.test"},
-		ForeignZones:        []string{"hs4.test", "impostor.test", peerName, authorityName},
+		Zones:               []string{serverName, "hs2.test", "hs3.test", "hs4.test"},
+		ForeignZones:        []string{"http01.test", "impostor.test", peerName, authorityName},
 		Address:             apiAddress,
 		NameServerAddresses: nameServerAddresses,
 		ResolverAddress:     resolverAddress,
@@ -49,12 +49,15 @@ func startNames() (*ovhtest.Server, error) {
 }
 
 // hostsFile gives MDAD's containers their names, as the container engine does on
-// a real host: they are no business of the DNS.
-func hostsFile() string {
+// a real host: they are no business of the DNS. others are further lines.
+func hostsFile(synapse string, workers []worker, others ...string) string {
 	text := &strings.Builder{}
-	fmt.Fprintf(text, "127.0.0.1 localhost\n%[1]s %[2]s\n%[1]s %[3]s\n", synapseAddress, mainName, pageName)
-	for _, w := range oneOfEach {
-		fmt.Fprintf(text, "%s %s\n", synapseAddress, w.Name)
+	fmt.Fprintf(text, "127.0.0.1 localhost\n%s %s\n", synapse, mainName)
+	for _, w := range workers {
+		fmt.Fprintf(text, "%s %s\n", synapse, w.Name)
+	}
+	for _, line := range others {
+		fmt.Fprintln(text, line)
 	}
 	return text.String()
 }

@@ -46,7 +46,7 @@ func newNamespace() (namespace, error) {
 	}
 	for name, text := range map[string]string{
 		"resolv.conf": "nameserver " + resolverAddress + "\noptions timeout:1 attempts:2\n",
-		"hosts":       hostsFile(),
+		"hosts":       hostsFile(synapseAddress, oneOfEach, synapseAddress+" "+pageName),
 	} {
 		if err := os.WriteFile(filepath.Join(n.files(), name), []byte(text), 0o644); err != nil {
 			return namespace{}, fmt.Errorf("writing the namespace's %s: %w", name, err)

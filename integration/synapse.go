@@ -36,8 +36,10 @@ var synapseTemplates = template.Must(template.ParseFS(synapseFiles, "synapse/*.t
 type synapse struct {
 	*process
 	python    string // of the virtual environment
+	address   string
 	directory string
 	logs      string
+	general   []string // the files that every process reads
 	workers   []worker
 }
 
@@ -48,6 +50,8 @@ type synapseSettings struct {
 	Directory           string   // of its files, made by startSynapse if need be
 	Postgres, Database  string   // the directory of the server's socket, and the name
 	Redis               string   // its socket; "" without workers
+	RedisDatabase       int      // one for each homeserver
+	MAS, MASSecret      string   // the URL of what login is delegated to; "" for nothing
 	Authorities         []string // the files with the CAs it trusts in federation
 	Workers             []worker
 	IDHeader            string // set by startSynapse
@@ -58,7 +62,11 @@ type synapseSettings struct {
 // is the virtual environment's.
 func startSynapse(python, logs string, settings synapseSettings) (*synapse, error) {
 	settings.IDHeader = idHeader
-	s := &synapse{python: python, directory: settings.Directory, logs: logs, workers: settings.Workers}
+	s := &synapse{python: python, address: settings.Address, directory: settings.Directory, logs: logs, workers: settings.Workers}
+	s.general = []string{"shared.yaml", "limits.yaml", "registration.yaml"}
+	if settings.MAS != "" {
+		s.general = s.general[:2]
+	}
 	if err := s.configure(settings); err != nil {
 		return nil, fmt.Errorf("configuring synapse: %w", err)
 	}
@@ -73,7 +81,7 @@ func startSynapse(python, logs string, settings synapseSettings) (*synapse, erro
 	defer ready.close()
 	child := exec.Command(python, s.arguments()...)
 	child.Dir = s.directory
-	child.Env = append(os.Environ(), "NOTIFY_SOCKET="+ready.path, "https_proxy=", "http_proxy=")
+	child.Env = append(withoutProxy(), "NOTIFY_SOCKET="+ready.path)
 	if s.process, err = startProcess(s.logs, "synapse", child); err != nil {
 		return nil, err
 	}
@@ -110,7 +118,10 @@ func (s *synapse) arguments() []string {
 // configurations are the files a process reads; those of the zero worker are
 // the main process's. The later file wins, key by key at the top.
 func (s *synapse) configurations(w worker) []string {
-	files := []string{"-c", filepath.Join(s.directory, "shared.yaml"), "-c", filepath.Join(s.directory, "limits.yaml")}
+	var files []string
+	for _, name := range s.general {
+		files = append(files, "-c", filepath.Join(s.directory, name))
+	}
 	if w.Name != "" {
 		files = append(files, "-c", filepath.Join(s.directory, w.Name+".yaml"))
 	}
@@ -130,9 +141,8 @@ func (s *synapse) configure(settings synapseSettings) error {
 	if err := errors.Join(os.MkdirAll(s.directory, 0o755), os.MkdirAll(s.logs, 0o755)); err != nil {
 		return err
 	}
-	limits, err := synapseFiles.ReadFile("synapse/limits.yaml")
-	problems := []error{err,
-		os.WriteFile(filepath.Join(settings.Directory, "limits.yaml"), limits, 0o644),
+	problems := []error{
+		s.copyPlain("limits.yaml"), s.copyPlain("registration.yaml"),
 		write("shared.yaml", "shared.yaml.tmpl", settings),
 		write(mainName+".log.yaml", "log.yaml.tmpl", map[string]string{"Log": s.logOf(mainName)}),
 	}
@@ -146,6 +156,18 @@ func (s *synapse) configure(settings synapseSettings) error {
 			write(w.Name+".log.yaml", "log.yaml.tmpl", map[string]string{"Log": s.logOf(w.Name)}))
 	}
 	return errors.Join(problems...)
+}
+
+// copyPlain copies a file that is the same for all.
+func (s *synapse) copyPlain(name string) error {
+	text, err := synapseFiles.ReadFile("synapse/" + name)
+	return errors.Join(err, os.WriteFile(filepath.Join(s.directory, name), text, 0o644))
+}
+
+// withoutProxy is the environment of a program that finds all it needs on
+// loopback.
+func withoutProxy() []string {
+	return append(os.Environ(), "http_proxy=", "https_proxy=", "HTTP_PROXY=", "HTTPS_PROXY=")
 }
 
 // halt ends one process, as an administrator who restarts it would.
@@ -185,12 +207,13 @@ func (s *synapse) pid(name string) (int, error) {
 func (s *synapse) revive(w worker) (*process, error) {
 	child := exec.Command(s.python, append([]string{"-m", w.App}, s.configurations(w)...)...)
 	child.Dir = s.directory
+	child.Env = withoutProxy()
 	p, err := startProcess(s.logs, w.Name+"-revived", child)
 	if err != nil {
 		return nil, err
 	}
 	return p, p.await(time.Minute, func() error {
-		connection, err := net.Dial("tcp", w.tag())
+		connection, err := net.Dial("tcp", net.JoinHostPort(s.address, strconv.Itoa(w.Port)))
 		if err == nil {
 			connection.Close()
 		}

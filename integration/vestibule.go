@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -38,6 +39,9 @@ type frontDoor struct {
 	federation   string   // its section federation; "" for the defaults
 	hosts        []string // it has besides the server name and matrix.
 	sections     []string // further ones of its site
+	mas          string   // its section mas; "" for none
+	internal     string   // host:port of its internal entrypoint; "" for none
+	etcHosts     string   // what it has for /etc/hosts; "" for the laboratory's
 }
 
 // oneOfEachLayout is how a configuration names the workers that run here.
@@ -57,16 +61,22 @@ sites:
     base_domain: { serve: true }
     synapse: { %[7]s }
     federation: { %[8]s }
-%[9]s`
+`
 
 // configuration is its vestibule.yaml; home is the directory of its files.
 func (d frontDoor) configuration(home string) string {
-	further := ""
+	text := fmt.Sprintf(configurationText, home, d.address, d.federationPort(), d.admin,
+		cmp.Or(d.certificates, "issuer: internal"), d.site(), cmp.Or(d.synapse, oneOfEachLayout), d.federation)
 	for _, section := range d.sections {
-		further += "    " + section + "\n"
+		text += "    " + section + "\n"
 	}
-	return fmt.Sprintf(configurationText, home, d.address, d.federationPort(), d.admin,
-		cmp.Or(d.certificates, "issuer: internal"), d.site(), cmp.Or(d.synapse, oneOfEachLayout), d.federation, further)
+	if d.mas != "" {
+		text += fmt.Sprintf("    mas: { %s }\n", d.mas)
+	}
+	if d.internal != "" {
+		text += fmt.Sprintf("    internal: { addresses: [%q] }\n", d.internal)
+	}
+	return text
 }
 
 func (d frontDoor) federationPort() int { return cmp.Or(d.port, 8448) }
@@ -109,10 +119,26 @@ func launchVestibule(binary, directory, logs string, door frontDoor) (*vestibule
 		return nil, fmt.Errorf("configuring vestibule: %w", err)
 	}
 	child := exec.Command(binary, "serve", "--config", v.configuration)
-	child.Env = append(os.Environ(), "https_proxy=", "HTTPS_PROXY=")
+	if door.etcHosts != "" {
+		file := filepath.Join(home, "hosts")
+		if err := os.WriteFile(file, []byte(door.etcHosts), 0o644); err != nil {
+			return nil, fmt.Errorf("configuring vestibule: %w", err)
+		}
+		child = withHosts(file, child)
+	}
+	child.Env = withoutProxy()
 	var err error
 	v.process, err = startProcess(logs, door.name, child)
 	return v, err
+}
+
+// withHosts runs a command with another /etc/hosts: two hosts of MDAD's give
+// their containers the same names, and each front door must meet its own.
+func withHosts(file string, child *exec.Cmd) *exec.Cmd {
+	script := `mount --bind "$0" /etc/hosts && exec "$@"`
+	alone := exec.Command("sh", append([]string{"-c", script, file}, child.Args...)...)
+	alone.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	return alone
 }
 
 // awaitCertificates returns when the program is ready and has a certificate for
