@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -52,7 +53,12 @@ func newClient(roots *x509.CertPool) *client {
 
 // do sends a request without a body; headers are pairs of name and value.
 func (c *client) do(method, address string, headers ...string) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(context.Background(), method, address, nil)
+	return c.send(method, address, "", headers...)
+}
+
+// send sends a request with a body.
+func (c *client) send(method, address, body string, headers ...string) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(context.Background(), method, address, strings.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
