@@ -16,6 +16,7 @@ type logged struct {
 	Process string // the listener's tag: host and port, as the front door calls it
 	ID      string
 	Client  string // the address Synapse attributes the request to
+	User    string // whose token it had; "None" for nobody's
 	Status  string // with a "!" when the client went away first
 	Method  string
 	Target  string // with the values of access_token redacted
@@ -24,7 +25,7 @@ type logged struct {
 // accessLine is written by SynapseRequest._finished_processing
 // (synapse/http/site.py), after what log.yaml.tmpl puts before it. The request's
 // name is its method, a dash and the number its client gave it.
-var accessLine = regexp.MustCompile(`^\S+ \S+ INFO synapse\.access\.https?\.(\S+) [^-\s]+-(\S+) (\S+) - \S+ - \{.*?\} Processed request: .*?B (\S+) "(\S+) (\S+) `)
+var accessLine = regexp.MustCompile(`^\S+ \S+ INFO synapse\.access\.https?\.(\S+) [^-\s]+-(\S+) (\S+) - \S+ - \{(.*?)\} Processed request: .*?B (\S+) "(\S+) (\S+) `)
 
 // answers reads the access logs of all processes, by the requests' numbers.
 // Requests that processes make among themselves are not in it.
@@ -78,7 +79,7 @@ func readAccessLog(path string, into map[string][]logged) error {
 		if m == nil || m[1] == "replication" {
 			continue
 		}
-		line := logged{Process: m[1], ID: m[2], Client: m[3], Status: m[4], Method: m[5], Target: m[6]}
+		line := logged{Process: m[1], ID: m[2], Client: m[3], User: m[4], Status: m[5], Method: m[6], Target: m[7]}
 		into[line.ID] = append(into[line.ID], line)
 	}
 	return lines.Err()
