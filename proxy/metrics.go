@@ -18,6 +18,7 @@ type Metrics struct {
 	standIns *prometheus.CounterVec
 	whoami   *prometheus.CounterVec
 	inflight prometheus.Gauge
+	outdated *prometheus.GaugeVec
 	reload   prometheus.Gauge
 	reloaded prometheus.Gauge
 	draining prometheus.Gauge
@@ -44,6 +45,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			[]string{"site", "code"}),
 		inflight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_requests_in_flight",
 			Help: "Requests under way, parked ones included."}),
+		outdated: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "vestibule_catalogue_outdated",
+			Help: "1 when a site runs a release of Synapse that the catalogue of endpoints was not held against."}, []string{"site"}),
 		reload: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_config_last_reload_successful",
 			Help: "1 when the last attempt to load the configuration succeeded."}),
 		reloaded: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_config_last_reload_success_timestamp_seconds",
@@ -51,7 +54,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		draining: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_draining",
 			Help: "1 while the process is stopping."}),
 	}
-	r.MustRegister(m.requests, m.duration, m.up, m.lost, m.standIns, m.whoami, m.inflight, m.reload, m.reloaded, m.draining)
+	r.MustRegister(m.requests, m.duration, m.up, m.lost, m.standIns, m.whoami, m.inflight, m.outdated, m.reload, m.reloaded, m.draining)
 	return m
 }
 

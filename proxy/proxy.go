@@ -29,18 +29,21 @@ type Proxy struct {
 
 	mu        sync.Mutex
 	upstreams map[upstreamID]*Upstream
+	releases  map[string]routing.Release // that sites run, as far as is known; never changed, only replaced
 	closed    bool
 }
 
 // state is everything a request needs that a configuration decides. It is
 // never changed, only replaced.
 type state struct {
-	cfg     *configs.Config
-	table   *routing.Table
-	pools   []*pool
-	locals  map[string]Local // by server_name
-	metrics *Metrics
-	access  bool
+	cfg    *configs.Config
+	table  *routing.Table
+	pools  []*pool
+	locals map[string]Local // by server_name
+	// releases of Synapse that the table was made for, by server_name.
+	releases map[string]routing.Release
+	metrics  *Metrics
+	access   bool
 	// trusted are the addresses whose forwarding headers are believed, and
 	// defaults the hosts meant by clients that name none, by role.
 	trusted  [3][]netip.Prefix
@@ -75,7 +78,7 @@ func identifyUpstream(u configs.Upstream, connect time.Duration) (upstreamID, er
 // are written to accessLog, all else to log.
 func New(metrics *Metrics, log, accessLog *slog.Logger) *Proxy {
 	return &Proxy{metrics: metrics, log: log, accessLog: accessLog, whoami: newWhoami(metrics),
-		lookup: net.DefaultResolver.LookupNetIP, upstreams: map[upstreamID]*Upstream{}}
+		lookup: net.DefaultResolver.LookupNetIP, upstreams: map[upstreamID]*Upstream{}, releases: map[string]routing.Release{}}
 }
 
 // Apply makes a configuration the one that new requests are served by. locals
@@ -92,27 +95,40 @@ func (p *Proxy) Apply(cfg *configs.Config, locals map[string]Local) error {
 // Prepare does everything of Apply that can fail; swap does the rest. Nobody
 // else may prepare in between.
 func (p *Proxy) Prepare(cfg *configs.Config, locals map[string]Local) (swap func(), err error) {
-	table, err := routing.New(cfg)
+	p.mu.Lock()
+	releases, had := p.releases, p.upstreams
+	p.mu.Unlock()
+	st, used, err := p.build(cfg, locals, releases, had)
 	if err != nil {
 		return nil, err
 	}
+	return func() { p.swap(st, used) }, nil
+}
+
+// build makes the state of a configuration, with those of the upstreams it had
+// that it names as well. Sites run the given releases of Synapse.
+func (p *Proxy) build(cfg *configs.Config, locals map[string]Local, releases map[string]routing.Release, had map[upstreamID]*Upstream) (
+	*state, map[upstreamID]*Upstream, error) {
+	table, err := routing.NewFor(cfg, releases)
+	if err != nil {
+		return nil, nil, err
+	}
 	st := newState(cfg, table, locals, p.metrics)
+	st.releases = releases
 	used := map[upstreamID]*Upstream{}
 	for _, rp := range table.Pools {
-		pl, err := p.buildPool(rp, cfg, used)
+		pl, err := p.buildPool(rp, cfg, used, had)
 		if err != nil {
-			return nil, fmt.Errorf("building pool %s: %w", rp.Name, err)
+			return nil, nil, fmt.Errorf("building pool %s: %w", rp.Name, err)
 		}
 		st.pools = append(st.pools, pl)
 	}
-	return func() { p.swap(st, used) }, nil
+	return st, used, nil
 }
 
 func (p *Proxy) swap(st *state, used map[upstreamID]*Upstream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.state.Store(st)
-	p.metrics.up.pools.Store(&st.pools)
 	for id, u := range p.upstreams {
 		if used[id] == nil {
 			u.retire()
@@ -124,13 +140,21 @@ func (p *Proxy) swap(st *state, used map[upstreamID]*Upstream) {
 		}
 	}
 	p.upstreams = used
+	p.use(st)
+	p.follow()
+}
+
+// use serves new requests by a state.
+func (p *Proxy) use(st *state) {
+	p.state.Store(st)
+	p.metrics.up.pools.Store(&st.pools)
 }
 
 // watch begins to probe an upstream.
 func (p *Proxy) watch(u *Upstream) {
 	ctx, cancel := context.WithCancel(context.Background())
 	u.stop = cancel
-	go u.watch(ctx, func() {})
+	go u.watch(ctx, p.noticed)
 }
 
 func newState(cfg *configs.Config, table *routing.Table, locals map[string]Local, m *Metrics) *state {
@@ -161,7 +185,7 @@ func defaultHost(cfg *configs.Config, role routing.Entrypoint, e *configs.Entryp
 	return site.Host
 }
 
-func (p *Proxy) buildPool(rp *routing.Pool, cfg *configs.Config, used map[upstreamID]*Upstream) (*pool, error) {
+func (p *Proxy) buildPool(rp *routing.Pool, cfg *configs.Config, used, had map[upstreamID]*Upstream) (*pool, error) {
 	pl := &pool{Pool: rp, synapse: IsSynapse(rp.Class), hold: Hold(cfg, rp)}
 	var urls []string
 	var weights []int
@@ -171,7 +195,7 @@ func (p *Proxy) buildPool(rp *routing.Pool, cfg *configs.Config, used map[upstre
 			return nil, err
 		}
 		if used[id] == nil {
-			used[id] = p.upstream(id)
+			used[id] = had[id]
 		}
 		if used[id] == nil {
 			if used[id], err = newUpstream(u, id, p.lookup, p.log); err != nil {
@@ -189,13 +213,6 @@ func (p *Proxy) buildPool(rp *routing.Pool, cfg *configs.Config, used map[upstre
 	pl.ranks = routing.NewRendezvous(urls, weights)
 	pl.standIns = &pl.upstreams[0].standIns
 	return pl, nil
-}
-
-// upstream is the one that serves under this identity already, or nil.
-func (p *Proxy) upstream(id upstreamID) *Upstream {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.upstreams[id]
 }
 
 // Table is the table in use, for explain.
