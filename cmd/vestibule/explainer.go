@@ -20,26 +20,31 @@ func newExplainer(path string) (*explainer, error) {
 	if cfg == nil {
 		return nil, problems
 	}
-	table, err := routing.New(cfg)
-	if err != nil {
-		return nil, err
-	}
-	e := &explainer{cfg: cfg, table: table, health: map[string]proxy.UpstreamStatus{}}
-	e.askHealth()
-	return e, nil
+	e := &explainer{cfg: cfg, health: map[string]proxy.UpstreamStatus{}}
+	var err error
+	e.table, err = routing.NewFor(cfg, e.askServer())
+	return e, err
 }
 
-// askHealth asks the running server, if there is one.
-func (e *explainer) askHealth() {
+// askServer asks the running server, if there is one, how its upstreams are and
+// which releases of Synapse its sites run.
+func (e *explainer) askServer() map[string]routing.Release {
 	var running statusReport
 	if ask(e.cfg.Control, "GET", "status", &running) != nil {
-		return
+		return nil
 	}
 	for _, p := range running.Pools {
 		for _, u := range p.Upstreams {
 			e.health[u.URL] = u
 		}
 	}
+	releases := map[string]routing.Release{}
+	for _, s := range running.Sites {
+		if release, err := routing.ParseRelease(s.Synapse); err == nil {
+			releases[s.ServerName] = release
+		}
+	}
+	return releases
 }
 
 // answer is the explanation without details.

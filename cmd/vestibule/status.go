@@ -33,6 +33,8 @@ type siteReport struct {
 	Host       string `json:"host"`
 	Ready      bool   `json:"ready"`
 	Reason     string `json:"reason,omitempty"`
+	Synapse    string `json:"synapse,omitempty"` // the release it runs, when known
+	Warning    string `json:"warning,omitempty"` // that this release is not
 }
 
 // status describes the service as it is now.
@@ -46,7 +48,8 @@ func (s *service) status() statusReport {
 	s.mu.Unlock()
 	for _, site := range cfg.Sites {
 		ok, reason := s.ready(site.ServerName)
-		r.Sites = append(r.Sites, siteReport{site.ServerName, site.Host, ok, reason})
+		synapse := s.proxy.Synapse(site.ServerName)
+		r.Sites = append(r.Sites, siteReport{site.ServerName, site.Host, ok, reason, synapse.Release, synapse.Warning})
 	}
 	return r
 }
@@ -87,6 +90,11 @@ func (r *statusReport) print(w io.Writer) {
 	}
 	if last := r.Config.LastReload; !last.OK {
 		fmt.Fprintf(w, "the last reload, %s, was not applied:\n%s\n", last.At.Format(time.DateTime), last.Error)
+	}
+	for _, s := range r.Sites {
+		if s.Warning != "" {
+			fmt.Fprintf(w, "%s: %s\n", s.ServerName, s.Warning)
+		}
 	}
 	fmt.Fprintln(w, "\ncertificates")
 	printCertificates(w, r.Certificates)
