@@ -96,6 +96,8 @@ func (x *exchange) repeatable(c *conn) bool {
 	switch x.req.Method {
 	case "GET", "HEAD", "OPTIONS", "PUT", "DELETE":
 		return true
+	case "POST":
+		return x.decision.Rule.Repeatable
 	}
 	return false
 }

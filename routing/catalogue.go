@@ -179,6 +179,8 @@ func (r *row) parseMarks(words []string) ([]string, error) {
 		switch {
 		case words[last] == "remote":
 			again, r.rule.Remote = r.rule.Remote, true
+		case words[last] == "repeatable":
+			again, r.rule.Repeatable = r.rule.Repeatable, true
 		case words[last] == "without-mas":
 			again, r.withoutMAS = r.withoutMAS, true
 		case last > 1 && words[last-1] == "since":

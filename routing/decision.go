@@ -111,6 +111,9 @@ type Rule struct {
 	// Remote is true where the answer waits for other homeservers (federation,
 	// joins), so that it gets their time.
 	Remote bool
+	// Repeatable is true where even a POST may be sent again when nothing came
+	// back: a second one reads again, or says the same again.
+	Repeatable bool
 	// Since is the release from which on Synapse's workers serve a row of the
 	// catalogue, the zero value where they did in the oldest one it was checked
 	// against. An older Synapse is asked on its main process.

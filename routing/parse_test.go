@@ -315,6 +315,7 @@ func TestCatalogueMistakes(t *testing.T) {
 	bad("GET /{room} - [room]", "no class but [room]")
 	bad("GET /a - sync if", "no condition follows if")
 	bad("GET /a - sync remote remote", "remote stands there twice")
+	bad("POST /a - sync repeatable repeatable", "repeatable stands there twice")
 	bad("GET /a - sync since 1.2 remote since 1.3", "since stands there twice")
 	bad("GET /a - sync since", `"since" is no class`)
 	bad("GET /a - sync since soon", `"soon" is none`)
