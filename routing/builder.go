@@ -191,50 +191,75 @@ func (b *builder) finish(d *draft) *vhost {
 	v := &d.vhost
 	slices.SortStableFunc(d.routes, (*operatorRoute).precedes)
 	b.checkTies(d)
-	v.guard = v.compileClaims(d.guards)
-	v.builtin = v.compileClaims(d.components)
-	var patterns []pattern
-	for _, rt := range d.routes {
-		if rt.regexp != nil {
-			v.regexps = append(v.regexps, &rt.route)
-			v.gatedAnywhere = v.gatedAnywhere || rt.restricted()
-			continue
-		}
-		p := rt.pattern()
-		patterns = append(patterns, p)
-		v.operator.routes = append(v.operator.routes, &rt.route)
-		v.noteGate(p, &rt.route)
+	v.paths = d.compileRoutes(func(p pattern) []pattern { return []pattern{p} })
+	escapes := false
+	for _, c := range slices.Concat(d.guards, d.operator(), d.components) {
+		spellings := c.pattern.spellings()
+		escapes = escapes || len(spellings) > 1
+		v.noteGates(spellings, c.route)
 	}
-	v.operator.compile(patterns)
+	for _, rt := range v.regexps {
+		v.gatedAnywhere = v.gatedAnywhere || rt.restricted()
+	}
+	if escapes {
+		spelt := d.compileRoutes(pattern.spellings)
+		v.spelt = &spelt
+	}
 	return v
 }
 
-func (v *vhost) compileClaims(claims []claim) layer {
+// operator are the operator's routes that have a pattern.
+func (d *draft) operator() []claim {
+	var claims []claim
+	for _, rt := range d.routes {
+		if rt.regexp == nil {
+			claims = append(claims, claim{rt.pattern(), &rt.route})
+		}
+	}
+	return claims
+}
+
+// compileRoutes compiles the routes by the readings of their patterns.
+func (d *draft) compileRoutes(readings func(pattern) []pattern) paths {
+	p := paths{
+		guard:    compileClaims(d.guards, readings),
+		operator: compileClaims(d.operator(), readings),
+		builtin:  compileClaims(d.components, readings),
+	}
+	for _, rt := range d.routes {
+		if rt.regexp != nil {
+			p.regexps = append(p.regexps, &rt.route)
+		}
+	}
+	return p
+}
+
+func compileClaims(claims []claim, readings func(pattern) []pattern) layer {
 	var l layer
 	var patterns []pattern
 	for _, c := range claims {
-		patterns = append(patterns, c.pattern)
-		l.routes = append(l.routes, c.route)
-		v.noteGate(c.pattern, c.route)
+		for _, p := range readings(c.pattern) {
+			patterns, l.routes = append(patterns, p), append(l.routes, c.route)
+		}
 	}
-	l.compile(patterns)
-	return l
-}
-
-func (l *layer) compile(patterns []pattern) {
 	if len(patterns) > 0 {
 		l.machine = compile(patterns)
 	}
+	return l
 }
 
-// noteGate remembers how the paths begin that are not for everybody.
-func (v *vhost) noteGate(p pattern, rt *route) {
-	switch {
-	case !rt.restricted():
-	case len(p.segments) == 0 || p.segments[0].any:
-		v.gatedAnywhere = true
-	case !slices.Contains(v.gated, p.segments[0].text):
-		v.gated = append(v.gated, p.segments[0].text)
+// noteGates remembers how the paths begin that are not for everybody.
+func (v *vhost) noteGates(spellings []pattern, rt *route) {
+	if !rt.restricted() {
+		return
+	}
+	for _, p := range spellings {
+		switch {
+		case len(p.segments) == 0 || p.segments[0].any:
+			v.gatedAnywhere = true
+		case !slices.Contains(v.gated, p.segments[0].text):
+			v.gated = append(v.gated, p.segments[0].text)
+		}
 	}
 }
 

@@ -41,6 +41,27 @@ func under(path string) pattern {
 	return p
 }
 
+// spellings are the pattern as it is and, if there are escapes in it, with all of
+// them decoded.
+func (p pattern) spellings() []pattern {
+	decoded, escaped := pattern{tail: p.tail}, false
+	for _, s := range p.segments {
+		text := spell(nil, s.text)
+		for text.next() {
+			escaped = true
+		}
+		for part := range strings.SplitSeq(string(text.spelling), "/") {
+			if part != "" || s.text == "" { // else beside a slash that was decoded
+				decoded.segments = append(decoded.segments, segment{text: part, any: s.any, name: s.name})
+			}
+		}
+	}
+	if !escaped {
+		return []pattern{p}
+	}
+	return []pattern{p, decoded}
+}
+
 // index is the position of the any called name, -1 without one.
 func (p pattern) index(name string) int {
 	for i, s := range p.segments {

@@ -54,10 +54,10 @@ func newOperatorRoute(config *configs.Route, pool func(configs.Class, []configs.
 
 // confines returns the prefix that a route stays within. Below /_matrix anything
 // may stand in an identifier, dots and encoded slashes included, so nothing is
-// read into them there; a prefix with escapes would not be one in every spelling.
+// read into them there.
 func confines(prefix string) string {
 	prefix = strings.TrimRight(prefix, "/")
-	if prefix == "/_matrix" || strings.HasPrefix(prefix, "/_matrix/") || strings.Contains(prefix, "%") {
+	if prefix == "/_matrix" || strings.HasPrefix(prefix, "/_matrix/") {
 		return ""
 	}
 	return prefix

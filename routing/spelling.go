@@ -1,6 +1,9 @@
 package routing
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // maxSpellings bounds how often a path is decoded. What can be decoded more
 // often than this was made to deceive.
@@ -88,14 +91,25 @@ func resolved(path []byte) string {
 	return "/" + strings.Join(segments[:w.depth], "/")
 }
 
+// endsOpen reports whether a walk ends behind a slash, at a directory.
+func endsOpen(path []byte) bool {
+	switch string(path[bytes.LastIndexByte(path, '/')+1:]) {
+	case "", ".", "..":
+		return true
+	}
+	return false
+}
+
 // leaves reports whether a path that begins with a prefix leads out of it in
-// some spelling.
+// some spelling. The prefix is spelt along, for it may hold escapes itself.
 func leaves(path, prefix string) bool {
+	p := spell(nil, prefix)
 	for s, more := spell(nil, path), true; more; more = s.next() {
-		clean := resolved(s.spelling)
-		if clean != prefix && !strings.HasPrefix(clean, prefix+"/") {
+		clean, within := resolved(s.spelling), resolved(p.spelling)
+		if clean != within && !strings.HasPrefix(clean, within+"/") {
 			return true
 		}
+		p.next()
 	}
 	return false
 }

@@ -53,20 +53,28 @@ func newTable(cfg *configs.Config, running map[string]Release, synapse *catalogu
 
 // vhost is what one host serves on one entrypoint.
 type vhost struct {
-	site     *site
-	guard    layer // MAS's admin API, which no operator's route opens
-	operator layer
-	builtin  layer
-	regexps  []*route // in the order they are tried
-	rest     *route   // answers what nothing else claims; nil for nobody
-	synapse  *catalogue
-	areas    area  // of the catalogue that are served here; 0 for none
-	admin    *gate // before /_synapse/admin
-	hidden   bool  // /metrics and /health are not shown
+	site *site
+	paths
+	// spelt finds the same routes also under what their paths read decoded, for
+	// evades; nil where none is written with escapes.
+	spelt   *paths
+	rest    *route // answers what nothing else claims; nil for nobody
+	synapse *catalogue
+	areas   area  // of the catalogue that are served here; 0 for none
+	admin   *gate // before /_synapse/admin
+	hidden  bool  // /metrics and /health are not shown
 	// gated are the first segments under which some route is not for everybody;
 	// gatedAnywhere is true when it may be any.
 	gated         []string
 	gatedAnywhere bool
+}
+
+// paths are the routes of a host that are found by path.
+type paths struct {
+	guard    layer // MAS's admin API, which no operator's route opens
+	operator layer
+	builtin  layer
+	regexps  []*route // in the order they are tried
 }
 
 // layer is routes found by path.
@@ -199,27 +207,32 @@ func (v *vhost) closed(r *Request, t *target, d *Decision, tr *trace) bool {
 // evades refuses a path that, in another spelling, would stand before a closed
 // gate.
 func (v *vhost) evades(r *Request, t *target, d *Decision, tr *trace) bool {
-	if !t.escaped && !t.tangled || !v.mayBeGated(t) {
+	if !t.escaped && !t.tangled && v.spelt == nil || !v.mayBeGated(t) {
 		return false
 	}
 	for s, more := spell(nil, t.path), true; more; more = s.next() {
-		if v.closes(string(s.spelling), r, t, d, tr) || v.closes(resolved(s.spelling), r, t, d, tr) {
+		clean := resolved(s.spelling)
+		if v.closes(string(s.spelling), r, t, d, tr) || v.closes(clean, r, t, d, tr) ||
+			endsOpen(s.spelling) && v.closes(clean+"/", r, t, d, tr) {
 			return true
 		}
 	}
 	return false
 }
 
-// closes refuses t if path, another spelling of its own, leads to a closed gate.
+// closes refuses t if path, a spelling of its own, leads to a closed gate.
 func (v *vhost) closes(path string, r *Request, t *target, d *Decision, tr *trace) bool {
-	if path == t.path {
-		return false
+	routes := &v.paths
+	if v.spelt != nil {
+		routes = v.spelt
+	} else if path == t.path {
+		return false // the route that t leads to looks at its own gate
 	}
-	found := v.findRoute(r.Method, path, nil)
+	found := routes.findRoute(r.Method, path, nil)
 	if found == nil || found.action != Refuse && found.gate.admits(r.Client) {
 		return false
 	}
-	if tr != nil {
+	if tr != nil && path != t.path {
 		tr.lost(&found.rule, found.class, "the path also reads "+path)
 	}
 	found.decide(r, t, d, tr)
@@ -267,13 +280,13 @@ func (v *vhost) isGated(head []byte) bool {
 
 // findRoute returns the route of a path: the guard's, then the operator's, then
 // a component's.
-func (v *vhost) findRoute(method, path string, tr *trace) *route {
-	found := v.guard.find(method, path, nil, tr)
+func (p *paths) findRoute(method, path string, tr *trace) *route {
+	found := p.guard.find(method, path, nil, tr)
 	if found != nil && tr == nil {
 		return found
 	}
-	found = v.operator.find(method, path, found, tr)
-	for _, candidate := range v.regexps {
+	found = p.operator.find(method, path, found, tr)
+	for _, candidate := range p.regexps {
 		if found != nil && tr == nil {
 			return found
 		}
@@ -284,7 +297,7 @@ func (v *vhost) findRoute(method, path string, tr *trace) *route {
 	if found != nil && tr == nil {
 		return found
 	}
-	return v.builtin.find(method, path, found, tr)
+	return p.builtin.find(method, path, found, tr)
 }
 
 // find returns the route of a path, or the one already found.
