@@ -19,6 +19,7 @@ func (c *Config) check(at spot) {
 	c.fill(at)
 	c.checkAddresses(at)
 	c.checkClaims(at.key("sites"))
+	c.checkMains(at.key("sites"))
 	c.checkRoutes(at.key("sites"))
 	c.checkProofs(at.key("certificates"))
 	c.checkExport(at.key("certificates").key("export"))
@@ -41,6 +42,24 @@ func (c *Config) checkSites(at spot) {
 			continue
 		}
 		names[site.ServerName] = at.index(i).key("server_name").place
+	}
+}
+
+// checkMains warns of sites that share a main process, which knows one of their
+// names only. Layouts make that easy: they call it the same on every machine.
+func (c *Config) checkMains(at spot) {
+	first := map[string]*Site{}
+	for i, site := range c.Sites {
+		main := site.Synapse.Main
+		if main == nil || main.URL == "" {
+			continue
+		}
+		if other := first[main.Address()]; other != nil {
+			at.index(i).key("synapse").warn(quote(main.URL)+" is already the main process of "+other.ServerName+" at "+other.Synapse.Main.Place.String(),
+				"a Synapse has one server_name: write the addresses of each site's own")
+			continue
+		}
+		first[main.Address()] = site
 	}
 }
 
