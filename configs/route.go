@@ -68,6 +68,11 @@ func (r *Route) checkMatch(at spot) {
 	at.key("path").valid(r.Path, unlessClosed(pathMistake))
 	at.key("path_prefix").valid(r.PathPrefix, unlessClosed(prefixMistake))
 	at.key("path_regexp").valid(r.PathRegexp, regexpMistake)
+	if strings.Contains(r.PathRegexp, "%") && (len(r.Allow) > 0 || r.Status >= 400) {
+		// Paths are also read decoded before a route that closes; what an expression
+		// with escapes would match decoded, nobody can tell.
+		at.key("path_regexp").warn("closes only what is written with these very escapes: %3a and %3A are two", "write path or path_prefix, which close every spelling")
+	}
 }
 
 // unlessClosed adds to the mistakes of a path that it stays closed.
