@@ -183,6 +183,9 @@ func withMAS(kind string, mas bool) string {
 	return kind
 }
 
+// mainBesideMedia is the main process of a site that has media workers.
+const mainBesideMedia = "main without media"
+
 // workerKinds are the workers by the one resource of their listener.
 var workerKinds = []string{"client", "federation", "media"}
 
@@ -237,6 +240,9 @@ func (c *comparison) compareServlet(s servlet, path string, reached map[*form]bo
 	workers := slices.DeleteFunc(slices.Clone(workerKinds), func(kind string) bool { return !c.serves(kind, s.method(), path) })
 	if unmarked := c.catalogue.find(s.method(), &t, false, nil); len(workers) > 0 && unmarked != f {
 		c.differ(s.String(), "%s: without-mas, but a %s worker serves %s with MAS", unmarked.row.rule.Place, workers[0], s)
+	}
+	if slices.Contains(d.Spares, d.Main) && !c.serves(mainBesideMedia, s.method(), path) {
+		c.differ(f.pattern.String(), "%s: the main process stands in for %s, and beside it does not serve %s", f.row.rule.Place, d.Class, f.pattern)
 	}
 	switch {
 	case d.Class != configs.ClassMain:
@@ -405,8 +411,14 @@ func TestSynapseServletsNotice(t *testing.T) {
 			"POST ^/_matrix/client/(api/v1|r0|v3|unstable)/publicRooms$ (PublicRoomListRestServlet) goes to main, and a client worker serves it (add a row, for main too): /_matrix/client/api/v1/publicRooms",
 		}},
 		{what: "a class of another listener", replace: "/_matrix/client/v1/media/**                                                         -  media!", by: "/_matrix/client/v1/media/** - client_reader", want: []string{
+			"the main process stands in for client_reader, and beside it does not serve /_matrix/client/v1/media/**",
 			"GET ^/_matrix/client/v1/media/preview_url$ (PreviewURLServlet) goes to client_reader, and no client worker serves it: /_matrix/client/v1/media/preview_url",
 			"GET ^/_matrix/client/v1/media/config$ (MediaConfigResource) goes to client_reader, and no client worker serves it: /_matrix/client/v1/media/config",
+		}},
+		{what: "media that is thought to be anybody's", replace: "/_matrix/media/(v1|r0|v3)/**                                                        -  media!", by: "/_matrix/media/(v1|r0|v3)/** - media", want: []string{
+			"the main process stands in for media, and beside it does not serve /_matrix/media/v1/**",
+			"the main process stands in for media, and beside it does not serve /_matrix/media/r0/**",
+			"the main process stands in for media, and beside it does not serve /_matrix/media/v3/**",
 		}},
 		{what: "an endpoint that goes with MAS", mas: true, replace: "/account/deactivate                -      client_reader generic  without-mas", by: "/account/deactivate - client_reader generic", want: []string{
 			"no client worker serves POST /_matrix/client/r0/account/deactivate",
