@@ -40,6 +40,9 @@ func explain(c *call) int {
 	if err != nil {
 		return c.fail(err)
 	}
+	if q.Target == args[1] && !strings.HasPrefix(q.Target, "/") {
+		fmt.Fprintf(c.stderr, "vestibule explain: %q is taken for what stands in the request's first line (hint: a URL begins with https://)\n", q.Target)
+	}
 	x := e.detailed(q)
 	if *asJSON {
 		err = writeIndented(c.stdout, x)

@@ -25,11 +25,17 @@ type question struct {
 // question reads a request as a person writes it: a URL, or a target with a
 // Host field. The target's bytes are kept.
 func (e *explainer) question(method, url string, fields []string, from, entrypoint string) (*question, error) {
+	if method == "" || strings.ContainsAny(method, "/: \t") {
+		return nil, fmt.Errorf("%q is not a method (hint: GET, before the URL)", method)
+	}
 	q := &question{Request: routing.Request{Method: method, Target: url}}
 	scheme := "https"
 	if i := strings.Index(url, "://"); i > 0 && !strings.HasPrefix(url, "/") {
 		scheme = strings.ToLower(url[:i])
 		q.Host, q.Target = splitURL(url[i+3:])
+	}
+	if scheme != "https" && scheme != "http" {
+		return nil, fmt.Errorf("%s:// is not answered (hint: ask about https://)", scheme)
 	}
 	for _, f := range fields {
 		if err := q.addField(f); err != nil {
@@ -75,17 +81,17 @@ func (q *question) addField(field string) error {
 }
 
 // splitURL cuts what follows "://" into host and target. Browsers keep the
-// fragment to themselves.
+// fragment to themselves, and a name and password out of both.
 func splitURL(rest string) (host, target string) {
 	rest, _, _ = strings.Cut(rest, "#")
-	end := strings.IndexAny(rest, "/?")
-	if end < 0 {
-		return rest, "/"
+	host, target = rest, "/"
+	if end := strings.IndexAny(rest, "/?"); end >= 0 {
+		host, target = rest[:end], rest[end:]
 	}
-	if rest[end] == '?' {
-		return rest[:end], "/" + rest[end:]
+	if target[0] == '?' {
+		target = "/" + target
 	}
-	return rest[:end], rest[end:]
+	return host[strings.LastIndexByte(host, '@')+1:], target
 }
 
 // enter finds the entrypoint: the one named, else the one whose port the
