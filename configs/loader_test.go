@@ -1,10 +1,12 @@
 package configs
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // writeFiles puts files into a new directory and returns main.yaml's path.
@@ -247,4 +249,19 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Each pair of expressions is looked at; what that takes must not grow with what
+// it takes to compile one.
+func TestManyExpressions(t *testing.T) {
+	text := mainFile + "    routes:\n"
+	for i := range 800 {
+		text += fmt.Sprintf("      - { name: r%d, path_regexp: \"/p%d/(a|b)*[a-z]{1,50}\", upstreams: [\"http://a:1\"] }\n", i, i)
+	}
+	path := writeFiles(t, map[string]string{"main.yaml": text})
+	began := time.Now()
+	mustLoad(t, path)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("took %s", took)
+	}
 }

@@ -10,6 +10,8 @@ type placedRoute struct {
 	*Route
 	site int
 	at   spot
+	// beginning is what every path begins with that its expression matches.
+	beginning string
 }
 
 // checkRoutes reports routes that cannot be told apart: two of one name in a
@@ -22,7 +24,8 @@ func (c *Config) checkRoutes(at spot) {
 		site.checkApps(at.index(i), processes)
 		names := map[string]Place{}
 		for j := range site.Routes {
-			route := placedRoute{&site.Routes[j], i, at.index(i).key("routes").index(j)}
+			route := placedRoute{Route: &site.Routes[j], site: i, at: at.index(i).key("routes").index(j)}
+			route.beginning = literalPrefix(route.PathRegexp)
 			routes = append(routes, route)
 			if first, twice := names[route.Name]; twice && route.Name != "" {
 				route.at.key("name").fail(quote(route.Name)+" is already a route at "+first.String(), "give one of them another name")
@@ -124,7 +127,7 @@ func (s *Site) checkApps(at spot, processes map[string]bool) {
 // routes.
 func (r placedRoute) ties(other placedRoute) bool {
 	return r.Priority == other.Priority &&
-		r.samePaths(other.Route) &&
+		r.samePaths(other) &&
 		r.shareMethods(other.Route) &&
 		r.shareEntrance(other)
 }
@@ -160,15 +163,14 @@ func meet(a, b []string) bool {
 // samePaths tells whether the two have one shape and one pattern. Of two
 // regular expressions it is enough that the beginnings they require do not
 // exclude each other: whether they can both match is beyond reading.
-func (r *Route) samePaths(other *Route) bool {
+func (r placedRoute) samePaths(other placedRoute) bool {
 	switch {
 	case r.Path != "":
 		return r.Path == other.Path
 	case r.PathPrefix != "":
 		return r.PathPrefix == other.PathPrefix
 	case r.PathRegexp != "" && other.PathRegexp != "":
-		a, b := literalPrefix(r.PathRegexp), literalPrefix(other.PathRegexp)
-		return strings.HasPrefix(a, b) || strings.HasPrefix(b, a)
+		return strings.HasPrefix(r.beginning, other.beginning) || strings.HasPrefix(other.beginning, r.beginning)
 	}
 	return false
 }
