@@ -99,6 +99,9 @@ func (s *Site) checkOpenID(at spot) {
 // serverPatternMistake says what is wrong with a server name in which "*" stands
 // for any run of characters and "?" for one.
 func serverPatternMistake(pattern string) (message, hint string) {
+	if name, server, found := strings.Cut(pattern, ":"); found && strings.IndexAny(name, "@!#") == 0 {
+		return quote(pattern) + " is a user, a room or an alias", "write its server: " + quote(server)
+	}
 	switch {
 	case pattern == "all" || pattern == "none":
 		return quote(pattern) + " is not a server name", "write with: " + pattern + ", without a list"
