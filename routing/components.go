@@ -26,12 +26,22 @@ func (b *builder) addSynapse(s *site) {
 		if federation := config.Federation.Host; federation != "" && Host(federation) != Host(config.Host) {
 			b.addHost(s, e, federation, areas&(areaFederation|areaMedia), alone).hidden = true
 		}
-		base := b.addHost(s, e, config.ServerName, areas&areaFederation, alone)
+		base := b.addHost(s, e, config.ServerName, forServers(areas), alone)
 		if !alone {
 			b.addBaseDomain(s, base)
 			b.addRoot(s, e)
 		}
 	}
+}
+
+// forServers are the areas that other servers ask under the server name, as they
+// do without delegation or by SRV records: where that is federation, older ones
+// fetch media as well.
+func forServers(areas area) area {
+	if areas&areaFederation == 0 {
+		return 0
+	}
+	return areas & (areaFederation | areaMedia)
 }
 
 // addHost adds a host that serves some areas of Synapse's API and, unless these
