@@ -127,28 +127,6 @@ func (p *pool) less(i, j int) bool {
 	return p.upstreams[i].inflight()*p.weights[j] < p.upstreams[j].inflight()*p.weights[i]
 }
 
-// choose returns the address for a request among those of one upstream.
-func (s *addresses) choose(c *choosing) *address {
-	if len(s.list) == 1 {
-		return s.list[0]
-	}
-	skip := func(i int) bool { return !c.suits(&s.list[i].health) }
-	if len(c.key) > 0 {
-		i := s.ranks.Rank(c.key, skip)
-		if i < 0 {
-			i = s.ranks.Rank(c.key, nil)
-		}
-		return s.list[i]
-	}
-	best := -1
-	for i := range s.list {
-		if !skip(i) && (best < 0 || s.list[i].inflight.Load() < s.list[best].inflight.Load()) {
-			best = i
-		}
-	}
-	return s.list[max(best, 0)]
-}
-
 // several says whether there is a choice at all.
 func (p *pool) several() bool { return p.processes() > 1 }
 

@@ -9,13 +9,11 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"vestibule/configs"
-	"vestibule/routing"
 )
 
 // errMaxConns is returned by take when max_conns are open.
@@ -41,27 +39,12 @@ type Upstream struct {
 	named    health       // whether the name leads anywhere
 	found    atomic.Pointer[addresses]
 
-	retired atomic.Bool
-
-	mu sync.Mutex // held while the name is looked up
+	mu       sync.Mutex
+	asking   *question // where the name leads, while that is looked up
+	askAgain time.Time // not before then, when addresses are known
+	unsure   bool      // the name server did not answer, so that they are those it gave before
+	retired  bool
 }
-
-// lookup finds the addresses of a name, as net.Resolver.LookupNetIP does.
-type lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
-
-// addresses is what a name led to, at some time.
-type addresses struct {
-	list  []*address
-	ranks *routing.Rendezvous
-	at    time.Time
-}
-
-// maxAddresses bounds how many addresses of a name are used.
-const maxAddresses = 64
-
-// fresh is how old the addresses of a name may be for a new connection. A
-// container that comes back under another address is to be found at once.
-const fresh = time.Second
 
 // newUpstream prepares an upstream; it does not dial.
 func newUpstream(u configs.Upstream, id upstreamID, find lookup, log *slog.Logger) (*Upstream, error) {
@@ -86,7 +69,7 @@ func newUpstream(u configs.Upstream, id upstreamID, find lookup, log *slog.Logge
 // locate keeps an address that needs no looking up, or the name that does.
 func (u *Upstream) locate(target string) error {
 	if u.network == "unix" {
-		u.keep([]string{target}, time.Time{})
+		u.keep([]string{target})
 		return nil
 	}
 	host, port, err := net.SplitHostPort(target)
@@ -94,105 +77,11 @@ func (u *Upstream) locate(target string) error {
 		return fmt.Errorf("reading the address of upstream %s: %w", u.Name, err)
 	}
 	if _, err := netip.ParseAddr(host); err == nil {
-		u.keep([]string{target}, time.Time{})
+		u.keep([]string{target})
 		return nil
 	}
 	u.host, u.port = host, port
 	return nil
-}
-
-// keep makes targets the addresses in use. Those that were among them before
-// keep their connections and what is known of them.
-func (u *Upstream) keep(targets []string, now time.Time) *addresses {
-	var old []*address
-	if before := u.found.Load(); before != nil {
-		old = before.list
-	}
-	set := &addresses{ranks: routing.NewRendezvous(targets, nil), at: now}
-	for _, target := range targets {
-		i := slices.IndexFunc(old, func(a *address) bool { return a.target == target })
-		if i >= 0 {
-			set.list = append(set.list, old[i])
-			continue
-		}
-		set.list = append(set.list, &address{up: u, target: target, retired: u.retired.Load()})
-	}
-	u.found.Store(set)
-	for _, a := range old {
-		if !slices.Contains(set.list, a) {
-			a.retire()
-		}
-	}
-	return set
-}
-
-// resolve returns the addresses, looked up anew unless that was done a moment
-// ago. Who asks meanwhile waits for the same answer.
-func (u *Upstream) resolve(ctx context.Context) (*addresses, error) {
-	if u.host == "" {
-		return u.found.Load(), nil
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	now := time.Now()
-	set := u.found.Load()
-	if set != nil && now.Sub(set.at) < fresh {
-		return set, nil
-	}
-	if err := u.named.recent(now); err != nil {
-		return nil, err
-	}
-	targets, err := u.targets(ctx)
-	if err != nil {
-		if ctx.Err() == nil && u.named.refused(err, time.Since(now), now) {
-			u.log.Warn("the name of an upstream leads nowhere", "upstream", u.Name, "error", err.Error())
-		}
-		return nil, err
-	}
-	u.named.reached(now)
-	return u.keepReturned(targets, now), nil
-}
-
-// keepReturned is keep where a process may have come back under a new address:
-// it is as new to its work as under the old one.
-func (u *Upstream) keepReturned(targets []string, now time.Time) *addresses {
-	before := u.found.Load()
-	set := u.keep(targets, now)
-	if before == nil {
-		return set
-	}
-	for _, a := range set.list {
-		if !slices.Contains(before.list, a) && slices.ContainsFunc(before.list, wasAway) {
-			a.health.returned.Store(now.UnixNano())
-		}
-	}
-	return set
-}
-
-func wasAway(a *address) bool {
-	_, _, away := a.health.away()
-	return away
-}
-
-// targets asks the system where the name leads. Its errors are those of a dial,
-// for nothing can have been sent.
-func (u *Upstream) targets(ctx context.Context) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, u.dialer.Timeout)
-	defer cancel()
-	found, err := u.lookup(ctx, "ip", u.host)
-	if err == nil && len(found) == 0 {
-		err = &net.DNSError{Err: "no such host", Name: u.host, IsNotFound: true}
-	}
-	if err != nil {
-		return nil, &net.OpError{Op: "dial", Net: u.network, Err: err}
-	}
-	var targets []string
-	for _, ip := range found {
-		targets = append(targets, net.JoinHostPort(ip.Unmap().String(), u.port))
-	}
-	slices.Sort(targets)
-	targets = slices.Compact(targets)
-	return targets[:min(len(targets), maxAddresses)], nil
 }
 
 // take returns a connection to the address that c chooses.
@@ -325,7 +214,9 @@ func (u *Upstream) forget() {
 // when they come back. For upstreams a new configuration no longer names.
 func (u *Upstream) retire() {
 	u.stop()
-	u.retired.Store(true)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.retired = true
 	if set := u.found.Load(); set != nil {
 		for _, a := range set.list {
 			a.retire()
