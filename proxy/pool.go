@@ -146,9 +146,9 @@ func (p *pool) processes() int {
 // connect returns a connection to the process that the key chooses. When that
 // cannot be had, nothing has been sent yet, so another of the pool is tried at
 // once; when none is left, the choice is made again until hold has passed since
-// the request came. Where somebody can stand in (spared), hold counts from when
+// from. Where somebody can stand in (spared), hold counts from when
 // the last process went away: nobody waits for one that has been away for longer.
-func (p *pool) connect(ctx context.Context, key []byte, came time.Time, spared bool) (*conn, error) {
+func (p *pool) connect(ctx context.Context, key []byte, from time.Time, spared bool) (*conn, error) {
 	wait := redial
 	for tries := 1; ; tries++ {
 		c := choose(key)
@@ -165,7 +165,7 @@ func (p *pool) connect(ctx context.Context, key []byte, came time.Time, spared b
 		if tries < p.processes() && p.standby() {
 			continue
 		}
-		left := time.Until(p.holdUntil(came, spared))
+		left := time.Until(p.holdUntil(from, spared))
 		if left <= 0 || !absent(err) && !errors.Is(err, errMaxConns) {
 			return nil, err
 		}
@@ -216,12 +216,12 @@ func (p *pool) away() (since time.Time, err error, away bool) { //nolint:revive 
 	return since, err, true
 }
 
-// holdUntil is when a request that came at some time stops waiting.
-func (p *pool) holdUntil(came time.Time, spared bool) time.Time {
+// holdUntil is when a request stops waiting that began to at some time.
+func (p *pool) holdUntil(from time.Time, spared bool) time.Time {
 	if since, _, away := p.away(); spared && away {
 		return since.Add(p.hold)
 	}
-	return came.Add(p.hold)
+	return from.Add(p.hold)
 }
 
 // standby says whether an upstream of the pool may take a request now.

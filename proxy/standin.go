@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"time"
 
 	"vestibule/configs"
 	"vestibule/routing"
@@ -29,9 +30,12 @@ func Spares(method string, d *routing.Decision) []*routing.Pool {
 }
 
 // connect returns a connection to a process of pool, or of one that can stand in
-// for it while all of its processes are down, and says whose it is.
+// for it while all of its processes are down, and says whose it is. A request that
+// lost its process under way is held as long as one that just came: a long poll
+// may be older than that.
 func (x *exchange) connect(ctx context.Context, p *pool, spares []*routing.Pool) (*conn, *pool, error) {
-	c, err := p.connect(ctx, x.decision.Key.Value, x.record.Start, len(spares) > 0)
+	from := time.Now()
+	c, err := p.connect(ctx, x.decision.Key.Value, from, len(spares) > 0)
 	for i, spare := range spares {
 		if err == nil || ctx.Err() != nil || !absent(err) && !errors.Is(err, errUnwell) {
 			break
@@ -40,7 +44,7 @@ func (x *exchange) connect(ctx context.Context, p *pool, spares []*routing.Pool)
 		if !x.standIn(p) {
 			return nil, p, errCrowded
 		}
-		if c, err = p.connect(ctx, x.decision.Key.Value, x.record.Start, i+1 < len(spares)); err != nil {
+		if c, err = p.connect(ctx, x.decision.Key.Value, from, i+1 < len(spares)); err != nil {
 			x.standDown()
 			continue
 		}

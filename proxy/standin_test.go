@@ -167,6 +167,34 @@ func TestKilledUnderWay(t *testing.T) {
 	}
 }
 
+// TestLongPollOutlivesARestart: a request older than hold is held as well when its
+// process ends over it.
+func TestLongPollOutlivesARestart(t *testing.T) {
+	address := freeAddress(t)
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	main, end := serveBackend(t, "main", l), make(chan bool)
+	main.answers(func(net.Conn, *bufio.Reader, seen) bool { <-end; return false })
+	f := newFront(t, fmt.Sprintf("sites:\n  - server_name: example.com\n    synapse: { main: %q, hold: 1s }\n", "http://"+address))
+	time.AfterFunc(1200*time.Millisecond, func() {
+		l.Close()
+		close(end)
+		time.Sleep(300 * time.Millisecond)
+		again, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		serveBackend(t, "main again", again)
+	})
+	resp, text := do(t, f.client(f.https, true), "GET", "https://matrix.example.com/_matrix/client/v3/sync?since=s1&timeout=30000", nil)
+	if text != "main again" {
+		t.Errorf("%s %q", resp.Status, text)
+	}
+}
+
 // TestEjected: a process that takes requests and never answers is passed over,
 // for its siblings or for who stands in.
 func TestEjected(t *testing.T) {
