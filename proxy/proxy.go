@@ -42,6 +42,8 @@ type state struct {
 	locals map[string]Local // by server_name
 	// releases of Synapse that the table was made for, by server_name.
 	releases map[string]routing.Release
+	// authorities are what the files held that ca_file names, by path.
+	authorities map[string]string
 	metrics  *Metrics
 	access   bool
 	// trusted are the addresses whose forwarding headers are believed, and
@@ -59,11 +61,15 @@ type upstreamID struct {
 	connect         time.Duration
 }
 
-// identifyUpstream reads ca_file, so that a new authority is not overlooked
-// because its file has the old name.
-func identifyUpstream(u configs.Upstream, connect time.Duration) (upstreamID, error) {
-	id := upstreamID{url: u.URL, serverName: u.ServerName, maxConns: u.MaxConns, connect: connect}
+// identifyUpstream reads ca_file once for each state, so that a new authority is
+// not overlooked because its file has the old name.
+func (st *state) identifyUpstream(u configs.Upstream) (upstreamID, error) {
+	id := upstreamID{url: u.URL, serverName: u.ServerName, maxConns: u.MaxConns, connect: st.cfg.Timeouts.Connect.Std()}
 	if u.CAFile == "" {
+		return id, nil
+	}
+	if roots, ok := st.authorities[u.CAFile]; ok {
+		id.roots = roots
 		return id, nil
 	}
 	roots, err := os.ReadFile(u.CAFile)
@@ -71,6 +77,7 @@ func identifyUpstream(u configs.Upstream, connect time.Duration) (upstreamID, er
 		return id, fmt.Errorf("reading ca_file of upstream %s: %w", u.URL, err)
 	}
 	id.roots = string(roots)
+	st.authorities[u.CAFile] = id.roots
 	return id, nil
 }
 
@@ -98,32 +105,31 @@ func (p *Proxy) Prepare(cfg *configs.Config, locals map[string]Local) (swap func
 	p.mu.Lock()
 	releases, had := p.releases, p.upstreams
 	p.mu.Unlock()
-	st, used, err := p.build(cfg, locals, releases, had)
+	st := &state{cfg: cfg, locals: locals, releases: releases, authorities: map[string]string{}}
+	used, err := p.build(st, had)
 	if err != nil {
 		return nil, err
 	}
 	return func() { p.swap(st, used) }, nil
 }
 
-// build makes the state of a configuration, with those of the upstreams it had
-// that it names as well. Sites run the given releases of Synapse.
-func (p *Proxy) build(cfg *configs.Config, locals map[string]Local, releases map[string]routing.Release, had map[upstreamID]*Upstream) (
-	*state, map[upstreamID]*Upstream, error) {
-	table, err := routing.NewFor(cfg, releases)
-	if err != nil {
-		return nil, nil, err
+// build completes a state from its configuration, with those of the upstreams it
+// had that it names as well, and returns all that it uses.
+func (p *Proxy) build(st *state, had map[upstreamID]*Upstream) (used map[upstreamID]*Upstream, err error) {
+	if st.table, err = routing.NewFor(st.cfg, st.releases); err != nil {
+		return nil, err
 	}
-	st := newState(cfg, table, locals, p.metrics)
-	st.releases = releases
-	used := map[upstreamID]*Upstream{}
-	for _, rp := range table.Pools {
-		pl, err := p.buildPool(rp, cfg, used, had)
+	st.metrics, st.access = p.metrics, st.cfg.Logging.Access
+	st.readEntrypoints()
+	used = map[upstreamID]*Upstream{}
+	for _, rp := range st.table.Pools {
+		pl, err := p.buildPool(st, rp, used, had)
 		if err != nil {
-			return nil, nil, fmt.Errorf("building pool %s: %w", rp.Name, err)
+			return nil, fmt.Errorf("building pool %s: %w", rp.Name, err)
 		}
 		st.pools = append(st.pools, pl)
 	}
-	return st, used, nil
+	return used, nil
 }
 
 func (p *Proxy) swap(st *state, used map[upstreamID]*Upstream) {
@@ -157,16 +163,15 @@ func (p *Proxy) watch(u *Upstream) {
 	go u.watch(ctx, p.noticed)
 }
 
-func newState(cfg *configs.Config, table *routing.Table, locals map[string]Local, m *Metrics) *state {
-	st := &state{cfg: cfg, table: table, locals: locals, metrics: m, access: cfg.Logging.Access}
-	e := &cfg.Entrypoints
+// readEntrypoints notes whom to believe, and which host is meant by who names none.
+func (st *state) readEntrypoints() {
+	e := &st.cfg.Entrypoints
 	for role, entrypoint := range map[routing.Entrypoint]*configs.Entrypoint{
 		routing.HTTPS: &e.HTTPS, routing.Federation: &e.Federation, routing.Internal: {},
 	} {
-		st.trusted[role] = trustedProxies(cfg, role)
-		st.defaults[role] = defaultHost(cfg, role, entrypoint)
+		st.trusted[role] = trustedProxies(st.cfg, role)
+		st.defaults[role] = defaultHost(st.cfg, role, entrypoint)
 	}
-	return st
 }
 
 // defaultHost is the host whose certificate a client is shown that names none.
@@ -185,12 +190,12 @@ func defaultHost(cfg *configs.Config, role routing.Entrypoint, e *configs.Entryp
 	return site.Host
 }
 
-func (p *Proxy) buildPool(rp *routing.Pool, cfg *configs.Config, used, had map[upstreamID]*Upstream) (*pool, error) {
-	pl := &pool{Pool: rp, synapse: IsSynapse(rp.Class), hold: Hold(cfg, rp)}
+func (p *Proxy) buildPool(st *state, rp *routing.Pool, used, had map[upstreamID]*Upstream) (*pool, error) {
+	pl := &pool{Pool: rp, synapse: IsSynapse(rp.Class), hold: Hold(st.cfg, rp)}
 	var urls []string
 	var weights []int
 	for _, u := range rp.Upstreams {
-		id, err := identifyUpstream(u, cfg.Timeouts.Connect.Std())
+		id, err := st.identifyUpstream(u)
 		if err != nil {
 			return nil, err
 		}

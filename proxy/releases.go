@@ -88,21 +88,28 @@ func (p *Proxy) noticed() {
 // release's workers do not know yet goes to the main process. The caller holds mu.
 func (p *Proxy) follow() {
 	st := p.state.Load()
-	found := maps.Clone(p.releases)
+	found := map[string]routing.Release{}
 	for _, site := range st.cfg.Sites {
-		release := releaseOf(st.running(site.ServerName))
-		if release.IsZero() || release == found[site.ServerName] {
-			continue
+		was, known := p.releases[site.ServerName]
+		switch release := releaseOf(st.running(site.ServerName)); {
+		case !release.IsZero() && release != was:
+			found[site.ServerName] = release
+			p.tellRelease(site.ServerName, release)
+		case known:
+			found[site.ServerName] = was
 		}
-		found[site.ServerName] = release
-		p.tellRelease(site.ServerName, release)
+	}
+	for site := range p.releases {
+		if _, kept := found[site]; !kept {
+			p.metrics.outdated.DeleteLabelValues(site)
+		}
 	}
 	p.releases = found
 	if maps.Equal(found, st.releases) {
 		return
 	}
-	fresh, _, err := p.build(st.cfg, st.locals, found, p.upstreams)
-	if err != nil { // which cannot be: it could be built before
+	fresh := &state{cfg: st.cfg, locals: st.locals, releases: found, authorities: st.authorities}
+	if _, err := p.build(fresh, p.upstreams); err != nil { // which cannot be: it could be built before
 		p.log.Error("the table could not follow the release of Synapse", "error", err)
 		return
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -79,4 +80,65 @@ func TestOldestRelease(t *testing.T) {
 	f.open(f.load(fmt.Sprintf("sites:\n  - server_name: example.com\n    synapse: { main: %q, federation: %q }\n",
 		newProbeable(t, "federation", "1.163.2").url(), main.url())))
 	eventually(t, "both are known", func() bool { return f.proxy.Synapse("example.com").Release == "1.9.0" })
+}
+
+// TestFollowKeepsUpstreams: that the table follows a release is no reload. What
+// became of a ca_file meanwhile does not matter, and upstreams, with what is known
+// of them, stay.
+func TestFollowKeepsUpstreams(t *testing.T) {
+	a := newAuthority(t)
+	main, sync := newProbeable(t, "main", "1.163.2"), serveBackend(t, "sync", a.listen(t, "synapse.internal"))
+	f := newFront(t, workers(main.backend, "sync",
+		fmt.Sprintf("{ url: %q, ca_file: %q, server_name: synapse.internal }", strings.Replace(sync.url(), "http:", "https:", 1), a.file)))
+	before := map[*Upstream]bool{}
+	for _, u := range f.proxy.upstreams {
+		before[u] = true
+	}
+	follows := func(release string) {
+		t.Helper()
+		old := f.proxy.state.Load()
+		main.release.Store(&release)
+		old.pools[0].upstreams[0].probe(t.Context(), f.proxy.noticed)
+		now := f.proxy.state.Load()
+		if now == old {
+			t.Errorf("the table does not follow: %s", f.messages)
+		}
+		for _, p := range now.pools {
+			if u := p.upstreams[0]; !before[u] {
+				t.Errorf("%s is another upstream than before", u.Name)
+			}
+		}
+	}
+	follows("1.163.2")
+	a.write(t)
+	follows("1.150.0")
+	if err := os.Remove(a.file); err != nil {
+		t.Fatal(err)
+	}
+	follows("1.140.0")
+}
+
+// TestSiteIsGone: a site that a reload took away leaves nothing of its release.
+func TestSiteIsGone(t *testing.T) {
+	main := newProbeable(t, "main", "1.9.0")
+	f := newFront(t, oneSite(main.backend, ""))
+	f.proxy.state.Load().pools[0].upstreams[0].probe(t.Context(), f.proxy.noticed)
+	if n := gauge(t, f, "vestibule_catalogue_outdated"); n != 1 {
+		t.Fatalf("the metric is %v", n)
+	}
+	if err := f.proxy.Apply(f.load(strings.ReplaceAll(oneSite(newBackend(t, "other"), ""), "example.com", "example.net")), nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(f.proxy.releases); n != 0 {
+		t.Errorf("%d releases are remembered", n)
+	}
+	families, err := f.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == "vestibule_catalogue_outdated" {
+			t.Errorf("the metric tells of %v", family.Metric)
+		}
+	}
 }
