@@ -114,7 +114,7 @@ func TestSeveralAddresses(t *testing.T) {
 		if p.Class == "sync" {
 			set := p.upstreams[0].found.Load()
 			set.list[1].reached()
-			set.list[1].health.returned.Store(time.Now().Add(-slowReturn).UnixNano())
+			set.list[1].health.returned.Store(moment(time.Now().Add(-slowReturn)))
 		}
 	}
 	if who() != before {

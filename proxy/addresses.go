@@ -185,7 +185,7 @@ func (u *Upstream) keepReturned(targets []string, all bool, now time.Time) *addr
 	some := slices.ContainsFunc(before.list, wasAway)
 	for _, a := range set.list {
 		if all || some && !slices.Contains(before.list, a) {
-			a.health.returned.Store(now.UnixNano())
+			a.health.returned.Store(moment(now))
 		}
 	}
 	return set

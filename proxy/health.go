@@ -37,8 +37,8 @@ const (
 // health is what is known of a process from dials, exchanges and probes. What
 // every request asks for is kept apart from the lock.
 type health struct {
-	blocked  atomic.Int64 // passed over until then, Unix nanoseconds; 0 is not
-	returned atomic.Int64 // when it came back after an absence, Unix nanoseconds; 0 is never
+	blocked  atomic.Int64 // the moment until which it is passed over; 0 is not
+	returned atomic.Int64 // the moment it came back after an absence; 0 is never
 	failures atomic.Int32 // exchanges in a row
 
 	mu        sync.Mutex
@@ -55,10 +55,16 @@ type health struct {
 	ejected   time.Time // until when
 }
 
+// moment is a time that can be stored at once, in nanoseconds. It goes by the
+// monotonic clock: the other one may be set back by an hour.
+func moment(t time.Time) int64 { return int64(t.Sub(beginning)) }
+
+var beginning = time.Now()
+
 // ready says whether nothing speaks against a request.
 func (h *health) ready(now time.Time) bool {
 	until := h.blocked.Load()
-	return until == 0 || now.UnixNano() >= until
+	return until == 0 || moment(now) >= until
 }
 
 // takes is ready for a part of all keys, which grows from none to all while the
@@ -71,7 +77,7 @@ func (h *health) takes(now time.Time, key uint32) bool {
 	if returned == 0 {
 		return true
 	}
-	part := float64(now.UnixNano()-returned) / float64(slowReturn)
+	part := float64(moment(now)-returned) / float64(slowReturn)
 	return part >= 1 || part*(1<<32) > float64(key)
 }
 
@@ -108,6 +114,9 @@ func (h *health) reached(now time.Time) bool {
 	defer h.mu.Unlock()
 	news := h.refusing
 	if h.refusing, h.known = false, true; news {
+		if h.ejected.After(now) {
+			h.returned.Store(0)
+		}
 		h.ejected, h.ejections = time.Time{}, 0
 		h.failures.Store(0)
 	}
@@ -138,7 +147,7 @@ func (h *health) failed(err error, now time.Time) bool {
 	h.err = err
 	h.ejected = now.Add(min(firstEjection<<min(h.ejections, 8), longestEjection))
 	h.ejections++
-	h.returned.Store(h.ejected.UnixNano())
+	h.returned.Store(moment(h.ejected))
 	h.block(now)
 	return true
 }
@@ -178,7 +187,7 @@ func (h *health) begin(now time.Time) bool {
 // end lets a process return that has nothing against it any more.
 func (h *health) end(now time.Time, changed bool) {
 	if changed && !h.refusing && !h.unwell && now.Sub(h.since) > briefAbsence {
-		h.returned.Store(now.UnixNano())
+		h.returned.Store(moment(now))
 	}
 	h.block(now)
 }
@@ -201,7 +210,7 @@ func (h *health) block(now time.Time) {
 		h.blocked.Store(0)
 		return
 	}
-	h.blocked.Store(until.UnixNano())
+	h.blocked.Store(moment(until))
 }
 
 // away is since when nobody has listened, and why; false when somebody does.
