@@ -26,22 +26,28 @@ type responseBody struct {
 	left     int64 // of the length, or of the current chunk
 	inChunk  bool
 	complete bool
+	broken   error // what went wrong; nothing is read after it
 	trailer  Header
 }
 
 // Read returns io.EOF only at the end the framing announced.
-func (b *responseBody) Read(p []byte) (int, error) {
+func (b *responseBody) Read(p []byte) (n int, err error) {
 	switch {
 	case b.complete:
 		return 0, io.EOF
+	case b.broken != nil:
+		return 0, b.broken
 	case b.resp.chunked:
-		return b.readChunked(p)
+		n, err = b.readChunked(p)
 	case b.resp.length >= 0:
-		return b.readCounted(p)
+		n, err = b.readCounted(p)
+	default:
+		if n, err = b.c.r.Read(p); errors.Is(err, io.EOF) {
+			b.complete = true
+		}
 	}
-	n, err := b.c.r.Read(p)
-	if errors.Is(err, io.EOF) {
-		b.complete = true
+	if err != nil && !b.complete {
+		b.broken = err
 	}
 	return n, err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"time"
 
 	"vestibule/configs"
 )
@@ -111,6 +112,9 @@ func (x *exchange) misrouted(p *pool, resp *response, body *responseBody) (first
 	if resp.status != 404 || !p.synapse || p.Class == configs.ClassMain || resp.length > most {
 		return nil, false
 	}
+	limit, _ := Deadline(&x.state.cfg.Timeouts, &x.decision, x.req.Target)
+	body.c.limitRead(x.req.Context, time.Now().Add(limit)) // for the head waits for it
+	defer body.c.limitRead(x.req.Context, time.Time{})
 	first = make([]byte, most)
 	n, _ := io.ReadFull(body, first) // what goes wrong shows again in copyBody
 	first = first[:n]

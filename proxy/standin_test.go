@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -250,5 +251,31 @@ func TestMisroutedTwice(t *testing.T) {
 	}
 	if n := f.counter("vestibule_misrouted_total"); n != 2 {
 		t.Errorf("%v counted", n)
+	}
+}
+
+// TestMisroutedBroken: an answer that is looked into before it is passed on is
+// waited for no longer than any other, and looks broken when it is.
+func TestMisroutedBroken(t *testing.T) {
+	main, worker := newBackend(t, "main"), newBackend(t, "sync")
+	f := newFront(t, "timeouts: { sync_margin: 300ms }\n"+workers(main, "sync", worker.url()))
+	for name, body := range map[string]string{
+		"no end":    "Content-Length: 100\r\n\r\n{",
+		"bad chunk": "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n\r\n0\r\n\r\n",
+		"short":     "Content-Length: 5\r\n\r\n1234",
+	} {
+		worker.answers(func(w net.Conn, _ *bufio.Reader, _ seen) bool {
+			io.WriteString(w, "HTTP/1.1 404 Not Found\r\n"+body)
+			return name == "no end"
+		})
+		start := time.Now()
+		resp, err := f.client(f.https, false).Get("https://matrix.example.com/_matrix/client/v3/sync?since=s1")
+		if err == nil {
+			_, err = io.ReadAll(resp.Body)
+			resp.Body.Close()
+		}
+		if d := time.Since(start); err == nil || d > 3*time.Second {
+			t.Errorf("%s: after %s, %v", name, d, err)
+		}
 	}
 }
