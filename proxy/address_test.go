@@ -122,6 +122,43 @@ func TestSeveralAddresses(t *testing.T) {
 	}
 }
 
+// TestMaxConnsOfSeveralAddresses: connections that are idle at one address do not
+// keep requests from another.
+func TestMaxConnsOfSeveralAddresses(t *testing.T) {
+	main, b := newBackend(t, "main"), &book{addresses: "127.0.5.6 127.0.5.7"}
+	port, _ := crew(t, strings.Fields(b.addresses)...)
+	f := &front{t: t, lookup: b.lookup}
+	f.open(f.load(workers(main, "sync", fmt.Sprintf("{ url: %q, max_conns: 1 }", "http://workers.test:"+port))))
+	start, answered := time.Now(), map[string]bool{}
+	for user := range 20 {
+		who, status := syncAs(t, f, user)
+		if answered[who] = true; status != 200 {
+			t.Errorf("user %d: %d from %q", user, status, who)
+		}
+	}
+	if d := time.Since(start); d > 2*time.Second || len(answered) != 2 {
+		t.Errorf("it took %s to be answered by %v", d, answered)
+	}
+}
+
+// TestSpreadOverAddresses: what sticks to nobody does not all go to the address
+// that stands first, though none has more to do than another.
+func TestSpreadOverAddresses(t *testing.T) {
+	main, b := newBackend(t, "main"), &book{addresses: "127.0.5.8 127.0.5.9"}
+	port, members := crew(t, strings.Fields(b.addresses)...)
+	f := &front{t: t, lookup: b.lookup}
+	f.open(f.load(workers(main, "client_reader", "http://workers.test:"+port)))
+	c := f.client(f.https, true)
+	for range 40 {
+		do(t, c, "GET", "https://matrix.example.com/_matrix/client/v3/publicRooms", nil)
+	}
+	for _, m := range members {
+		if n, _ := m.count(); n < 5 {
+			t.Errorf("%s answered %d of 40", m.name, n)
+		}
+	}
+}
+
 // TestMovedContainer: a name that leads elsewhere is followed at once, and one
 // that is gone is waited for.
 func TestMovedContainer(t *testing.T) {

@@ -51,13 +51,17 @@ func (s *addresses) choose(c *choosing) *address {
 		}
 		return s.list[i]
 	}
-	best := -1
-	for i := range s.list {
+	best, start := -1, int(c.part%uint32(len(s.list))) // another each time, for ties
+	for k := range s.list {
+		i := (start + k) % len(s.list)
 		if !skip(i) && (best < 0 || s.list[i].inflight.Load() < s.list[best].inflight.Load()) {
 			best = i
 		}
 	}
-	return s.list[max(best, 0)]
+	if best < 0 {
+		best = start
+	}
+	return s.list[best]
 }
 
 // keep makes targets the addresses in use. Those that were among them before

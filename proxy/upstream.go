@@ -101,13 +101,29 @@ func (u *Upstream) take(ctx context.Context, c *choosing) (*conn, error) {
 	return set.choose(c).take(ctx)
 }
 
-// reserve counts a connection to be opened; false when there may be no more.
+// reserve counts a connection to be opened; false when there may be no more. An
+// idle one to another address makes room: it keeps nobody waiting.
 func (u *Upstream) reserve() bool {
-	if n := u.open.Add(1); u.max > 0 && n > u.max {
+	for {
+		if n := u.open.Add(1); u.max == 0 || n <= u.max {
+			return true
+		}
 		u.open.Add(-1)
-		return false
+		if !u.closeIdle() {
+			return false
+		}
 	}
-	return true
+}
+
+// closeIdle closes one connection that is idle, and says whether there was one.
+func (u *Upstream) closeIdle() bool {
+	for _, a := range u.found.Load().list {
+		if c := a.pop(); c != nil {
+			c.close()
+			return true
+		}
+	}
+	return false
 }
 
 func (u *Upstream) unreserve() { u.open.Add(-1) }
