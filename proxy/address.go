@@ -3,10 +3,14 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -118,15 +122,21 @@ func (a *address) dial(ctx context.Context) (*conn, error) {
 	return newConn(a, nc), nil
 }
 
+// handshake secures a connection. One that breaks off, as behind a proxy whose own
+// process is gone, is one that could not be made.
 func (a *address) handshake(ctx context.Context, nc net.Conn) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.up.dialer.Timeout)
 	defer cancel()
 	tc := tls.Client(nc, a.up.tls)
-	if err := tc.HandshakeContext(ctx); err != nil {
-		nc.Close()
-		return nil, err
+	err := tc.HandshakeContext(ctx)
+	if err == nil {
+		return tc, nil
 	}
-	return tc, nil
+	nc.Close()
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || timedOut(err) {
+		err = &net.OpError{Op: "dial", Net: a.up.network, Addr: nc.RemoteAddr(), Err: fmt.Errorf("securing the connection: %w", err)}
+	}
+	return nil, err
 }
 
 // refused notes that no connection could be made, and how long it took to find

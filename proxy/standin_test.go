@@ -224,6 +224,43 @@ func TestEjected(t *testing.T) {
 	}
 }
 
+// TestInsecureIsDown: a process with which no connection can be secured is one that
+// is down: held for when the handshake breaks off, as it does while what is behind
+// a proxy restarts, and others stand in.
+func TestInsecureIsDown(t *testing.T) {
+	a := newAuthority(t)
+	stranger := serveBackend(t, "stranger", a.listen(t, "other.internal"))
+	hangsUp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hangsUp.Close()
+	go func() {
+		for {
+			c, err := hangsUp.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	for what, is := range map[string]struct {
+		listener net.Listener
+		held     bool
+	}{"hangs up": {hangsUp, true}, "is a stranger": {stranger.listener, false}} {
+		f := newFront(t, fmt.Sprintf("sites:\n  - server_name: example.com\n    synapse: { main: %q, hold: 300ms, workers: { sync: [%q] } }\n",
+			newBackend(t, "main").url(), "https://"+is.listener.Addr().String()))
+		start := time.Now()
+		who, status := syncAs(t, f, 1)
+		if d := time.Since(start); who != "main" || (d >= 300*time.Millisecond) != is.held {
+			t.Errorf("who %s: %d from %q after %s", what, status, who, d)
+		}
+		if who, status := syncAs(t, f, 1); who != "main" {
+			t.Errorf("who %s, again: %d from %q", what, status, who)
+		}
+	}
+}
+
 // TestMisroutedTwice: what the main process does not know either is passed on.
 func TestMisroutedTwice(t *testing.T) {
 	main, worker := newBackend(t, "main"), newBackend(t, "sync")
