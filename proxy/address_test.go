@@ -159,6 +159,28 @@ func TestSpreadOverAddresses(t *testing.T) {
 	}
 }
 
+// TestOthersKeepTheirConnections: a process that ends over a request costs the
+// others of its name nothing.
+func TestOthersKeepTheirConnections(t *testing.T) {
+	main, b := newBackend(t, "main"), &book{addresses: "127.0.5.10 127.0.5.11"}
+	port, members := crew(t, strings.Fields(b.addresses)...)
+	f := newNamedFront(t, main, port, b, false)
+	users := map[string]int{}
+	for user := 0; len(users) < 2; user++ {
+		who, _ := syncAs(t, f, user)
+		users[who] = user
+	}
+	ends, stays := members[0], members[1]
+	_, before := stays.count()
+	ends.answers(func(net.Conn, *bufio.Reader, seen) bool { return false })
+	f.proxy.state.Load().pools[1].upstreams[0].found.Load().list[0].forget()
+	syncAs(t, f, users[ends.name]) // over new connections
+	syncAs(t, f, users[stays.name])
+	if _, after := stays.count(); after != before {
+		t.Errorf("%d new connections to who stays", after-before)
+	}
+}
+
 // TestMovedContainer: a name that leads elsewhere is followed at once, and one
 // that is gone is waited for.
 func TestMovedContainer(t *testing.T) {

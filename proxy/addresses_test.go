@@ -115,7 +115,6 @@ func TestNameServerFails(t *testing.T) {
 		s.answers(is.how)
 		for range 2 {
 			time.Sleep(fresh + 100*time.Millisecond)
-			u.forget()
 			start := time.Now()
 			c, err := takeFrom(t.Context(), u)
 			if err != nil {

@@ -57,7 +57,9 @@ func (x *exchange) forward(p *pool) {
 		case errors.Is(err, errMisrouted):
 			p, spares = x.state.pools[x.decision.Main.Index], nil
 		case tries < maxTries && errors.Is(err, errUnsent) && x.repeatable(c):
-			c.at.up.forget() // the others that are idle are as likely to be closed
+			if c.reused {
+				c.at.forget() // the others that are idle are as likely to be closed
+			}
 		default:
 			x.fail(err)
 			return

@@ -43,7 +43,7 @@ func TestStandIns(t *testing.T) {
 	is("OPTIONS", "rooms/!a/typing/@b:example.com", "main", 200)
 	generic.answers(func(net.Conn, *bufio.Reader, seen) bool { return false })
 	generic.listener.Close()
-	f.proxy.state.Load().pools[0].upstreams[0].forget()
+	f.proxy.state.Load().pools[0].upstreams[0].found.Load().list[0].forget()
 	is("GET", "sync?since=s1", "main", 200)
 	if n, _ := main.count(); n != 2 {
 		t.Errorf("the main process got %d requests", n)

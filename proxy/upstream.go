@@ -217,15 +217,6 @@ func (u *Upstream) status(now time.Time) UpstreamStatus {
 	return s
 }
 
-// forget closes the connections that are idle.
-func (u *Upstream) forget() {
-	if set := u.found.Load(); set != nil {
-		for _, a := range set.list {
-			a.forget()
-		}
-	}
-}
-
 // retire ends the probes and closes what is idle; connections in use are closed
 // when they come back. For upstreams a new configuration no longer names.
 func (u *Upstream) retire() {
