@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
@@ -18,8 +17,10 @@ import (
 const (
 	// whoamiDeadline is how long a request waits for the answer.
 	whoamiDeadline = 5 * time.Second
-	// whoamiAtOnce is how many questions are asked at once; more wait.
-	whoamiAtOnce = 32
+	// whoamiAtOnce is how many questions a site's Synapse is asked at once; more
+	// wait, whoamiPending with those, and beyond that nobody is asked.
+	whoamiAtOnce  = 32
+	whoamiPending = 1024
 	// whoamiKept is how many answers each of two generations holds.
 	whoamiKept = 32 << 10
 	// unknownFor is how long a token is not asked about again that Synapse did
@@ -42,11 +43,18 @@ type digest [16]byte
 type whoami struct {
 	secret  [sha256.Size]byte
 	metrics *Metrics
-	places  chan struct{}
 
 	mu       sync.Mutex
 	now, was map[digest]*person // the generation that is filled, and the one before
-	breakers map[string]*breaker
+	sites    map[string]*questions
+}
+
+// questions are those that one site's Synapse is asked: another's that hangs does
+// not keep from asking it.
+type questions struct {
+	breaker
+	pending int           // asked, or waiting for a place
+	places  chan struct{} // for those that are asked
 }
 
 // person is who a token belongs to, or a question under way.
@@ -57,16 +65,19 @@ type person struct {
 }
 
 func newWhoami(m *Metrics) *whoami {
-	w := &whoami{metrics: m, places: make(chan struct{}, whoamiAtOnce), now: map[digest]*person{}, breakers: map[string]*breaker{}}
+	w := &whoami{metrics: m, now: map[digest]*person{}, sites: map[string]*questions{}}
 	rand.Read(w.secret[:]) // which never fails
 	return w
 }
 
+// digest hashes the secret, the site and the token. Only a part of the hash is
+// kept, so that nobody could go on hashing where it ended.
 func (w *whoami) digest(site string, token []byte) (d digest) {
-	h := hmac.New(sha256.New, w.secret[:])
-	fmt.Fprintf(h, "%d %s", len(site), site) // a hash never fails to be written
-	h.Write(token)
-	copy(d[:], h.Sum(nil))
+	var buf [512]byte
+	b := append(buf[:0], w.secret[:]...)
+	b = append(append(b, site...), 0) // which no server name holds
+	h := sha256.Sum256(append(b, token...))
+	copy(d[:], h[:])
 	return d
 }
 
@@ -82,14 +93,15 @@ func (w *whoami) localpart(ctx context.Context, site string, token []byte, prepa
 	w.mu.Lock()
 	p := w.find(d)
 	if p == nil || p.expired(now) {
-		b := w.breaker(site)
-		if !b.lets(now) {
+		q := w.questions(site)
+		if q.pending >= whoamiPending || !q.lets(now) {
 			w.mu.Unlock()
 			return nil
 		}
 		p = &person{done: make(chan struct{})}
 		w.keep(d, p)
-		go w.ask(site, p, b, prepare())
+		q.pending++
+		go w.ask(site, p, q, prepare())
 	}
 	w.mu.Unlock()
 	select {
@@ -130,40 +142,45 @@ func (w *whoami) keep(d digest, p *person) {
 	w.now[d] = p
 }
 
-func (w *whoami) breaker(site string) *breaker {
-	if w.breakers[site] == nil {
-		w.breakers[site] = &breaker{}
+func (w *whoami) questions(site string) *questions {
+	if w.sites[site] == nil {
+		w.sites[site] = &questions{places: make(chan struct{}, whoamiAtOnce)}
 	}
-	return w.breakers[site]
+	return w.sites[site]
 }
 
-// ask has the question asked and notes the answer.
-func (w *whoami) ask(site string, p *person, b *breaker, ask asker) {
+// ask has the question asked and notes the answer. That it found no place says
+// nothing about Synapse.
+func (w *whoami) ask(site string, p *person, q *questions, ask asker) {
 	ctx, cancel := context.WithTimeout(context.Background(), whoamiDeadline)
 	defer cancel()
 	var status int
 	var localpart string
-	err := context.DeadlineExceeded
+	asked, err := false, context.DeadlineExceeded
 	select {
-	case w.places <- struct{}{}:
-		status, localpart, err = ask(ctx)
-		<-w.places
+	case q.places <- struct{}{}:
+		if asked = ctx.Err() == nil; asked {
+			status, localpart, err = ask(ctx)
+		}
+		<-q.places
 	case <-ctx.Done():
 	}
 	w.metrics.whoami.WithLabelValues(site, codes[status%600]).Inc()
-	unknown := err == nil && localpart == ""
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	q.pending--
 	switch now := time.Now(); {
 	case err != nil:
 		p.until = now.Add(failedFor)
-		b.failed(now)
-	case unknown:
+		if asked {
+			q.failed(now)
+		}
+	case localpart == "":
 		p.until = now.Add(unknownFor)
-		b.succeeded()
+		q.succeeded()
 	default:
 		p.localpart = []byte(localpart)
-		b.succeeded()
+		q.succeeded()
 	}
 	close(p.done)
 }
