@@ -208,19 +208,21 @@ func newBackend(t testing.TB, name string) *backend {
 func serveBackend(t testing.TB, name string, l net.Listener) *backend {
 	b := &backend{name: name, listener: l}
 	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			b.mu.Lock()
-			b.conns++
-			b.mu.Unlock()
-			go b.serve(c)
-		}
-	}()
+	go b.accept()
 	return b
+}
+
+func (b *backend) accept() {
+	for {
+		c, err := b.listener.Accept()
+		if err != nil {
+			return
+		}
+		b.mu.Lock()
+		b.conns++
+		b.mu.Unlock()
+		go b.serve(c)
+	}
 }
 
 func (b *backend) url() string { return "http://" + b.listener.Addr().String() }
