@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -295,7 +296,7 @@ func TestProbes(t *testing.T) {
 	main.status.Store(500)
 	u := f.proxy.state.Load().pools[0].upstreams[0]
 	for range probesToBeUnwell {
-		u.probe(t.Context(), func() {})
+		u.probe(t.Context(), true, func() {})
 	}
 	if health("main") != "down" {
 		t.Error("probes that are answered with an error change nothing")
@@ -307,10 +308,55 @@ func TestProbes(t *testing.T) {
 	next := "1.164.0"
 	main.status.Store(200)
 	main.release.Store(&next)
-	u.probe(t.Context(), func() { noticed++ })
-	u.probe(t.Context(), func() { noticed++ })
+	u.probe(t.Context(), true, func() { noticed++ })
+	u.probe(t.Context(), true, func() { noticed++ })
 	if health("main") != "up" || noticed != 1 {
 		t.Errorf("%s, and a new release was noticed %d times", health("main"), noticed)
+	}
+}
+
+// TestProbesOfAddresses: one address that is down is probed at the pace of what is
+// down, and the others of its name are not.
+func TestProbesOfAddresses(t *testing.T) {
+	main, b := newBackend(t, "main"), &book{addresses: "127.0.5.12 127.0.5.13"}
+	port, members := crew(t, strings.Fields(b.addresses)...)
+	f := newNamedFront(t, main, port, b, true)
+	eventually(t, "both are probed", func() bool {
+		n, _ := members[0].count()
+		m, _ := members[1].count()
+		return n > 0 && m > 0
+	})
+	_, before := members[1].count()
+	members[0].listener.Close()
+	set := f.proxy.state.Load().pools[1].upstreams[0].found.Load()
+	set.list[0].refused(errTest, 0) // as by a request
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.5.12", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveBackend(t, "again", l)
+	start := time.Now()
+	eventually(t, "it is found to be back", func() bool { return !set.list[0].down(time.Now()) })
+	if d := time.Since(start); d > probeEvery/2 {
+		t.Errorf("that took %s", d)
+	}
+	if _, after := members[1].count(); after > before {
+		t.Errorf("%d more probes of who is well", after-before)
+	}
+}
+
+// TestAwaySince: an absence of the name that is over does not count into one of the
+// process.
+func TestAwaySince(t *testing.T) {
+	u := namedUpstream(t, &nameServer{answer: leads("127.0.5.14")}, "1", time.Second)
+	u.keep([]string{"127.0.5.14:1"})
+	now := time.Now()
+	a := u.found.Load().list[0]
+	a.health.refused(errTest, 0, now)
+	u.named.refused(errors.New("no name"), 0, now.Add(time.Minute))
+	u.named.reached(now.Add(2 * time.Minute))
+	if since, err, away := u.away(); since != now || !errors.Is(err, errTest) || !away {
+		t.Errorf("away since %s for %v: %v", since.Sub(now), err, away)
 	}
 }
 

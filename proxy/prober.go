@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,11 +26,15 @@ const maxProbes = 8
 // watch probes the addresses of an upstream until ctx ends. noticed is told when
 // a process turns out to run another release of Synapse.
 func (u *Upstream) watch(ctx context.Context, noticed func()) {
-	for pause := probeEveryDown; sleep(ctx, jitter(pause)) == nil; {
-		u.probe(ctx, noticed)
-		pause = probeEvery
-		if word, _ := u.health(time.Now()); word == "down" {
-			pause = probeEveryDown
+	var next time.Time // when all are probed, not only those that are down
+	for sleep(ctx, jitter(probeEveryDown)) == nil {
+		now := time.Now()
+		all := !now.Before(next)
+		if all {
+			next = now.Add(jitter(probeEvery))
+		}
+		if all || u.ails(now) {
+			u.probe(ctx, all, noticed)
 		}
 	}
 }
@@ -39,8 +44,22 @@ func jitter(d time.Duration) time.Duration {
 	return d*4/5 + rand.N(d*2/5)
 }
 
-// probe looks the name up and probes each address.
-func (u *Upstream) probe(ctx context.Context, noticed func()) {
+// ails says whether its name leads nowhere or one of its addresses is down.
+func (u *Upstream) ails(now time.Time) bool {
+	if word, _ := u.named.word(now); word == "down" {
+		return true
+	}
+	set := u.found.Load()
+	return set != nil && slices.ContainsFunc(set.list, func(a *address) bool { return a.down(now) })
+}
+
+func (a *address) down(now time.Time) bool {
+	word, _ := a.health.word(now)
+	return word == "down"
+}
+
+// probe looks the name up and probes its addresses, all or those that are down.
+func (u *Upstream) probe(ctx context.Context, all bool, noticed func()) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout+u.dialer.Timeout)
 	defer cancel()
 	set, err := u.resolve(ctx)
@@ -50,6 +69,9 @@ func (u *Upstream) probe(ctx context.Context, noticed func()) {
 	var wg sync.WaitGroup
 	places := make(chan struct{}, maxProbes)
 	for _, a := range set.list {
+		if !all && !a.down(time.Now()) {
+			continue
+		}
 		wg.Go(func() {
 			places <- struct{}{}
 			defer func() { <-places }()

@@ -44,8 +44,8 @@ type state struct {
 	releases map[string]routing.Release
 	// authorities are what the files held that ca_file names, by path.
 	authorities map[string]string
-	metrics  *Metrics
-	access   bool
+	metrics     *Metrics
+	access      bool
 	// trusted are the addresses whose forwarding headers are believed, and
 	// defaults the hosts meant by clients that name none, by role.
 	trusted  [3][]netip.Prefix

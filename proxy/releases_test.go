@@ -36,7 +36,7 @@ func TestReleases(t *testing.T) {
 	upgrade := func(release string) {
 		t.Helper()
 		main.release.Store(&release)
-		f.proxy.state.Load().pools[0].upstreams[0].probe(t.Context(), f.proxy.noticed)
+		f.proxy.state.Load().pools[0].upstreams[0].probe(t.Context(), true, f.proxy.noticed)
 		if got := f.proxy.Synapse("example.com").Release; got != release {
 			t.Errorf("%s runs, %q is known", release, got)
 		}
@@ -65,7 +65,7 @@ func TestReleases(t *testing.T) {
 	}
 	for _, nonsense := range []string{"", "x", "1", "9999999999.1"} {
 		main.release.Store(&nonsense)
-		f.proxy.state.Load().pools[0].upstreams[0].probe(t.Context(), f.proxy.noticed)
+		f.proxy.state.Load().pools[0].upstreams[0].probe(t.Context(), true, f.proxy.noticed)
 	}
 	if by := who(members); by != "reader" {
 		t.Errorf("after nonsense %q answers", by)
@@ -98,7 +98,7 @@ func TestFollowKeepsUpstreams(t *testing.T) {
 		t.Helper()
 		old := f.proxy.state.Load()
 		main.release.Store(&release)
-		old.pools[0].upstreams[0].probe(t.Context(), f.proxy.noticed)
+		old.pools[0].upstreams[0].probe(t.Context(), true, f.proxy.noticed)
 		now := f.proxy.state.Load()
 		if now == old {
 			t.Errorf("the table does not follow: %s", f.messages)
@@ -122,7 +122,7 @@ func TestFollowKeepsUpstreams(t *testing.T) {
 func TestSiteIsGone(t *testing.T) {
 	main := newProbeable(t, "main", "1.9.0")
 	f := newFront(t, oneSite(main.backend, ""))
-	f.proxy.state.Load().pools[0].upstreams[0].probe(t.Context(), f.proxy.noticed)
+	f.proxy.state.Load().pools[0].upstreams[0].probe(t.Context(), true, f.proxy.noticed)
 	if n := gauge(t, f, "vestibule_catalogue_outdated"); n != 1 {
 		t.Fatalf("the metric is %v", n)
 	}

@@ -163,11 +163,11 @@ func (u *Upstream) suits(c *choosing) bool {
 // away is since when nobody has listened, and why; false when somebody does or
 // nothing is known.
 func (u *Upstream) away() (since time.Time, err error, away bool) { //nolint:revive // the error is a value here
-	since, err, away = u.named.away()
 	set := u.found.Load()
-	if away || set == nil {
+	if since, err, away = u.named.away(); away || set == nil {
 		return since, err, away
 	}
+	since, err = time.Time{}, nil // for those of the name are over
 	for _, a := range set.list {
 		at, why, gone := a.health.away()
 		if !gone {
