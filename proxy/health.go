@@ -23,6 +23,10 @@ const slowReturn = 10 * time.Second
 // briefAbsence is an absence after which a process returns at once.
 const briefAbsence = time.Second
 
+// mayStart is how long a process that was never there is not missed: all may be
+// starting together.
+const mayStart = 30 * time.Second
+
 // An address is ejected when so many exchanges in a row have failed, for a time
 // that doubles with each ejection up to a bound, and when so many probes have. Those
 // that fail together count as one: a process that ends takes hundreds with it.
@@ -42,8 +46,9 @@ type health struct {
 	failures atomic.Int32 // exchanges in a row
 
 	mu        sync.Mutex
-	known     bool // something has been seen of it
+	known     bool // somebody listened, at some time
 	refusing  bool // the last dial failed
+	told      bool // which was news
 	unwell    bool // so did the last probes
 	since     time.Time
 	err       error // the last failure
@@ -96,14 +101,16 @@ func (h *health) recent(now time.Time) error {
 }
 
 // refused notes that a dial failed, and how long that took. It says whether that
-// is news.
+// is news: not while a process that was never there may still be starting.
 func (h *health) refused(err error, took time.Duration, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	news := h.begin(now) && h.known
-	h.refusing, h.known, h.err, h.failedAt = true, true, err, now
+	h.begin(now)
+	h.refusing, h.err, h.failedAt = true, err, now
 	h.retryAt = now.Add(max(cooldown, 2*took))
 	h.block(now)
+	news := !h.told && (h.known || now.Sub(h.since) >= mayStart)
+	h.told = h.told || news
 	return news
 }
 
@@ -112,15 +119,15 @@ func (h *health) refused(err error, took time.Duration, now time.Time) bool {
 func (h *health) reached(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	news := h.refusing
-	if h.refusing, h.known = false, true; news {
+	again, news := h.refusing, h.told
+	if h.refusing, h.known, h.told = false, true, false; again {
 		if h.ejected.After(now) {
 			h.returned.Store(0)
 		}
 		h.ejected, h.ejections = time.Time{}, 0
 		h.failures.Store(0)
 	}
-	h.end(now, news)
+	h.end(now, again)
 	return news
 }
 
@@ -175,13 +182,11 @@ func (h *health) probed(err error, now time.Time) (news bool) {
 	return news
 }
 
-// begin remembers since when the process is away, and says whether it was not.
-func (h *health) begin(now time.Time) bool {
-	if h.refusing || h.unwell {
-		return false
+// begin remembers since when the process is away, if it was not.
+func (h *health) begin(now time.Time) {
+	if !h.refusing && !h.unwell {
+		h.since = now
 	}
-	h.since = now
-	return true
 }
 
 // end lets a process return that has nothing against it any more.

@@ -26,14 +26,32 @@ func TestRefusedHealth(t *testing.T) {
 	if h.recent(now.Add(redial-1)) == nil || h.recent(now.Add(redial)) != nil {
 		t.Error("attempts are not shared for as long as they should be")
 	}
-	if !h.reached(now.Add(time.Minute)) || h.reached(now.Add(time.Minute)) || !h.ready(now) {
-		t.Error("it is back, which is told once")
+	if h.reached(now.Add(time.Second)) || !h.ready(now) {
+		t.Error("it has started, which is no news")
 	}
 	if !h.refused(errTest, 3*time.Second, now) || h.refused(errTest, 3*time.Second, now) {
 		t.Error("it is away, which is told once")
 	}
 	if h.ready(now.Add(6*time.Second-1)) || !h.ready(now.Add(6*time.Second)) {
 		t.Error("a dial that took long is repeated too soon")
+	}
+	if !h.reached(now.Add(time.Minute)) || h.reached(now.Add(time.Minute)) || !h.ready(now) {
+		t.Error("it is back, which is told once")
+	}
+}
+
+// TestNeverThere: a process that does not start is told of after a while, once.
+func TestNeverThere(t *testing.T) {
+	var h health
+	now := time.Now()
+	if h.refused(errTest, 0, now) || h.refused(errTest, 0, now.Add(mayStart-1)) {
+		t.Error("it is missed too early")
+	}
+	if !h.refused(errTest, 0, now.Add(mayStart)) || h.refused(errTest, 0, now.Add(mayStart+1)) {
+		t.Error("it is missed not once")
+	}
+	if !h.reached(now.Add(time.Minute)) {
+		t.Error("that it is there at last is no news")
 	}
 }
 
