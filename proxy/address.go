@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -34,6 +33,8 @@ type address struct {
 
 	open     atomic.Int64 // connections, used or idle
 	inflight atomic.Int64 // requests
+
+	askedRelease atomic.Int64 // when a probe did, Unix nanoseconds
 
 	mu      sync.Mutex
 	idle    []*conn // the most recently used last
@@ -143,21 +144,21 @@ func (a *address) handshake(ctx context.Context, nc net.Conn) (net.Conn, error) 
 // that out.
 func (a *address) refused(err error, took time.Duration) {
 	if a.health.refused(err, took, time.Now()) {
-		a.up.tell(slog.LevelWarn, "an upstream is down", a, "error", err.Error())
+		a.log().Warn("an upstream is down", "error", err.Error())
 	}
 }
 
 // reached notes that somebody listens.
 func (a *address) reached() {
 	if a.health.reached(time.Now()) {
-		a.up.tell(slog.LevelInfo, "an upstream is back", a)
+		a.log().Info("an upstream is back")
 	}
 }
 
 // failed notes that an exchange ended without a proper answer.
 func (a *address) failed(err error) {
 	if a.health.failed(err, time.Now()) {
-		a.up.tell(slog.LevelWarn, "an upstream takes requests and does not answer them; others are asked for a while", a, "error", err.Error())
+		a.log().Warn("an upstream takes requests and does not answer them; others are asked for a while", "error", err.Error())
 	}
 }
 

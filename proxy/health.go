@@ -219,7 +219,7 @@ func (h *health) block(now time.Time) {
 }
 
 // away is since when nobody has listened, and why; false when somebody does.
-func (h *health) away() (since time.Time, err error, away bool) { //nolint:revive // the error is a value here
+func (h *health) away() (since time.Time, err error, away bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.since, h.err, h.refusing

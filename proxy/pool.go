@@ -203,7 +203,7 @@ func (p *pool) crowded() bool {
 }
 
 // away is since when no process has listened, and why the last one does not.
-func (p *pool) away() (since time.Time, err error, away bool) { //nolint:revive // the error is a value here
+func (p *pool) away() (since time.Time, err error, away bool) {
 	for _, u := range p.upstreams {
 		at, why, gone := u.away()
 		if !gone {

@@ -2,8 +2,8 @@ package proxy
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -96,11 +96,8 @@ func (a *address) probe(ctx context.Context) (newRelease bool) {
 		a.probed(nil)
 		return false
 	}
-	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	c.SetDeadline(time.Now().Add(probeTimeout))
 	var resp response
-	_, err = c.fetch(appendProbe(nil, a.target), &resp)
+	_, err = c.ask(ctx, "/health", &resp)
 	if err == nil && resp.status >= 500 {
 		err = fmt.Errorf("/health answers %d", resp.status)
 	}
@@ -111,15 +108,54 @@ func (a *address) probe(ctx context.Context) (newRelease bool) {
 		return false
 	}
 	server, _ := resp.header.Get("Server")
-	return a.runs(server)
+	if release, ok := strings.CutPrefix(server, "Synapse/"); ok {
+		return a.runs(release)
+	}
+	return a.askRelease(ctx)
 }
 
-func appendProbe(b []byte, target string) []byte {
+// askReleaseEvery is how often a main process is asked for its release whose
+// answers do not tell.
+const askReleaseEvery = time.Minute
+
+// askRelease asks a main process for its release (server-server API, "Server
+// implementation"), as a proxy between may have written itself into its answers.
+func (a *address) askRelease(ctx context.Context) (newRelease bool) {
+	now := time.Now().UnixNano()
+	if last := a.askedRelease.Load(); !a.up.main.Load() || last != 0 && now-last < int64(askReleaseEvery) {
+		return false
+	}
+	a.askedRelease.Store(now)
+	c, err := a.dial(ctx)
+	if err != nil {
+		return false
+	}
+	defer c.close()
+	var resp response
+	body, err := c.ask(ctx, "/_matrix/federation/v1/version", &resp)
+	var answer struct {
+		Server struct{ Name, Version string } `json:"server"`
+	}
+	if err != nil || resp.status != 200 || json.Unmarshal(body, &answer) != nil || answer.Server.Name != "Synapse" {
+		return false
+	}
+	return a.runs(answer.Server.Version)
+}
+
+// ask asks a question of our own, and the last one on this connection.
+func (c *conn) ask(ctx context.Context, path string, resp *response) ([]byte, error) {
+	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	c.SetDeadline(time.Now().Add(probeTimeout))
+	return c.fetch(appendQuestion(nil, path, c.at.target), resp)
+}
+
+func appendQuestion(b []byte, path, target string) []byte {
 	host := target
 	if _, _, err := net.SplitHostPort(target); err != nil {
 		host = "localhost" // a socket
 	}
-	b = append(b, "GET /health HTTP/1.1\r\n"...)
+	b = append(b, "GET "+path+" HTTP/1.1\r\n"...)
 	b = appendField(b, "Host", host)
 	b = appendField(b, "User-Agent", userAgent)
 	return append(b, "Connection: close\r\n\r\n"...)
@@ -134,19 +170,15 @@ func (a *address) probed(err error) {
 		return
 	}
 	if err != nil {
-		a.up.tell(slog.LevelWarn, "an upstream does not answer its probes", a, "error", err.Error())
+		a.log().Warn("an upstream does not answer its probes", "error", err.Error())
 		return
 	}
-	a.up.tell(slog.LevelInfo, "an upstream answers its probes again", a)
+	a.log().Info("an upstream answers its probes again")
 }
 
-// runs notes the release in a Server field, "Synapse/1.163.2", and says whether
-// it was another.
-func (a *address) runs(server string) bool {
-	release, ok := strings.CutPrefix(server, "Synapse/")
-	if !ok {
-		return false
-	}
+// runs notes the release, such as "1.163.2", without the words in brackets of a
+// checkout, and says whether it was another.
+func (a *address) runs(release string) bool {
 	release, _, _ = strings.Cut(release, " ")
 	was := a.running.Swap(&release)
 	return was == nil || *was != release

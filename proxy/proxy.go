@@ -207,6 +207,9 @@ func (p *Proxy) buildPool(st *state, rp *routing.Pool, used, had map[upstreamID]
 				return nil, err
 			}
 		}
+		if rp.Class == configs.ClassMain {
+			used[id].main.Store(true)
+		}
 		if pl.synapse {
 			used[id].synapse.Store(true)
 		}

@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"bufio"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -140,5 +142,31 @@ func TestSiteIsGone(t *testing.T) {
 		if family.GetName() == "vestibule_catalogue_outdated" {
 			t.Errorf("the metric tells of %v", family.Metric)
 		}
+	}
+}
+
+// TestReleaseBehindAProxy: a proxy between that signs answers itself is asked for
+// what stands behind it, once in a while.
+func TestReleaseBehindAProxy(t *testing.T) {
+	main := newBackend(t, "main")
+	main.answers(func(w net.Conn, r *bufio.Reader, s seen) bool {
+		body := "OK"
+		if strings.HasPrefix(s.line, "GET /_matrix/federation/v1/version ") {
+			body = `{"server":{"name":"Synapse","version":"1.999.0"}}`
+		}
+		fmt.Fprintf(w, "HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		return true
+	})
+	f := &front{t: t, probed: true}
+	f.open(f.load(oneSite(main, "")))
+	eventually(t, "the release is known", func() bool { return f.proxy.Synapse("example.com").Release == "1.999.0" })
+	if s := f.proxy.Synapse("example.com"); s.Warning == "" {
+		t.Error("no warning")
+	}
+	u := f.proxy.state.Load().pools[0].upstreams[0]
+	before, _ := main.count()
+	u.probe(t.Context(), true, func() {})
+	if after, _ := main.count(); after != before+1 {
+		t.Errorf("%d questions in one probe", after-before)
 	}
 }

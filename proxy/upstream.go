@@ -32,6 +32,7 @@ type Upstream struct {
 	lookup  lookup
 	log     *slog.Logger
 	synapse atomic.Bool        // a process of Synapse, which answers /health
+	main    atomic.Bool        // the main process, whose release counts
 	stop    context.CancelFunc // ends the probes
 
 	open     atomic.Int64 // connections, used or idle
@@ -162,7 +163,7 @@ func (u *Upstream) suits(c *choosing) bool {
 
 // away is since when nobody has listened, and why; false when somebody does or
 // nothing is known.
-func (u *Upstream) away() (since time.Time, err error, away bool) { //nolint:revive // the error is a value here
+func (u *Upstream) away() (since time.Time, err error, away bool) {
 	set := u.found.Load()
 	if since, err, away = u.named.away(); away || set == nil {
 		return since, err, away
@@ -231,13 +232,12 @@ func (u *Upstream) retire() {
 	}
 }
 
-// tell logs news of an address.
-func (u *Upstream) tell(level slog.Level, message string, a *address, attrs ...any) {
-	attrs = append([]any{"upstream", u.Name}, attrs...)
-	if u.host != "" {
-		attrs = append(attrs, "address", a.target)
+// log is for news of the address.
+func (a *address) log() *slog.Logger {
+	if a.up.host == "" {
+		return a.up.log.With("upstream", a.up.Name)
 	}
-	u.log.Log(context.Background(), level, message, attrs...)
+	return a.up.log.With("upstream", a.up.Name, "address", a.target)
 }
 
 // absent says whether a dial failed, so that the request cannot have reached
