@@ -28,8 +28,8 @@ func TestKillEachWorker(t *testing.T) {
 	impatient := frontDoor{name: "waits-not", address: "127.1.0.21", admin: "127.0.0.1:9191", synapse: oneOfEachLayout + ", hold: 300ms"}
 	waiting, hurried := newHousehold(t, "rose", secondDoor(t, patient), patient), newHousehold(t, "max", secondDoor(t, impatient), impatient)
 	for _, w := range lab.synapse.workers {
-		if w.Port == 0 || !slices.ContainsFunc(waiting.chores, func(c *chore) bool { return c.worker == w.tag() }) {
-			continue
+		if w.Port == 0 {
+			continue // no request comes to it
 		}
 		t.Run(w.Name, func(t *testing.T) { killUnderLoad(t, w, waiting, hurried) })
 	}
