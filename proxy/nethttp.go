@@ -123,6 +123,15 @@ func (r *responder) receive(req *Request) {
 // unread says whether a part of the body may still be on the connection.
 func (r *responder) unread() bool { return r.body != nil && !r.body.ended.Load() }
 
+// doubtful says whether somebody in front of us may have seen the end of this
+// request elsewhere: the connection must not outlive the answer then (RFC 9112,
+// section 6.1). net/http reads chunks and forgets a Content-Length beside them,
+// and forgets the chunks of HTTP/1.0, so that neither can be told from what is in
+// order; both are rare enough to close after each.
+func (r *responder) doubtful() bool {
+	return r.r.ProtoMajor == 1 && (r.r.ProtoMinor == 0 || len(r.r.TransferEncoding) > 0)
+}
+
 // Inform implements Responder. HTTP/1.0 knows no interim responses (RFC 9110,
 // section 15.2).
 func (r *responder) Inform(status int, h Header) {
@@ -144,7 +153,7 @@ func (r *responder) Head(status int, h Header, length int64) {
 	if length >= 0 {
 		m["Content-Length"] = []string{strconv.FormatInt(length, 10)}
 	}
-	if r.unread() {
+	if r.unread() || r.doubtful() {
 		// What is left of the body must never be read as another request, and
 		// with both directions at once net/http does not see to that itself.
 		m["Connection"] = []string{"close"}
