@@ -61,6 +61,9 @@ func (x *exchange) begin(p *Proxy, req *Request, w Responder) {
 		Authorization: req.Header.Values(x.auth[:0], "Authorization"),
 		Client:        x.id.client,
 	}
+	if x.guard() {
+		return
+	}
 	if r := req.Entrypoint.redirect; r != nil {
 		r.decide(x)
 		return
