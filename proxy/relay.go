@@ -72,7 +72,7 @@ func (x *exchange) copyBody(body *responseBody, first []byte) bool {
 func (x *exchange) endResponse(body *responseBody) {
 	var trailer Header
 	for _, f := range body.trailer {
-		if !droppedFromResponse(f.Name, nil) {
+		if !droppedFromResponse(f.Name, nil) && !barredFromTrailer(f.Name) {
 			trailer = append(trailer, f)
 		}
 	}

@@ -141,7 +141,10 @@ func (x *exchange) endBody(c *conn) error {
 	end := []byte("0\r\n")
 	if x.req.Trailer != nil {
 		for _, f := range x.req.Trailer() {
-			if !dropped(f.Name, nil) && !x.replaced(f.Name) {
+			if !isToken(f.Name) || !isFieldValue(f.Value) { // net/http takes "X-A : b"
+				return fmt.Errorf("%w: a trailer that is no field", errUpload)
+			}
+			if !dropped(f.Name, nil) && !barredFromTrailer(f.Name) && !x.replaced(f.Name) {
 				end = appendField(end, f.Name, f.Value)
 			}
 		}
