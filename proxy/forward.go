@@ -173,16 +173,22 @@ func (c *conn) answered() bool {
 	return err == nil
 }
 
+// maxInterim bounds the answers before an answer. One that says every few seconds
+// that it is still at work has enough of them for the longest deadline.
+const maxInterim = 100
+
 // await reads the response's head, passing interim ones on, within the
 // deadline of the endpoint. The clock starts when the request is sent whole.
 func (x *exchange) await(c *conn, resp *response, up *upload, p *pool) error {
 	up.await(true)
 	defer up.await(false)
-	for {
+	for interim := 0; ; interim++ {
 		if err := c.readResponse(x.req.Method, resp); err != nil {
 			return err
 		}
 		switch {
+		case interim > maxInterim:
+			return fmt.Errorf("%w: more than %d interim ones before it", errResponse, maxInterim)
 		case resp.status == 101:
 			if !resp.upgrade || !x.upgrade(p) {
 				return fmt.Errorf("%w: 101 without a request for it", errResponse)
