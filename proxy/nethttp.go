@@ -150,7 +150,9 @@ func (r *responder) Head(status int, h Header, length int64) {
 	if _, ok := m["Content-Type"]; !ok {
 		m["Content-Type"] = nil // or net/http would guess one
 	}
-	if length >= 0 {
+	if length >= 0 && status != http.StatusNotModified {
+		// A 304 may tell the length of what it has not sent (RFC 9110, section 8.6),
+		// but Go's client waits for it over HTTP/2.
 		m["Content-Length"] = []string{strconv.FormatInt(length, 10)}
 	}
 	if r.unread() || r.doubtful() {
