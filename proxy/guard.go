@@ -19,7 +19,9 @@ func (x *exchange) guard() bool {
 		// cookies are and what was added on the way (section 9.3.8).
 		*d = routing.Decision{Action: routing.Refuse, Rule: ruleNowhere, Status: http.StatusNotImplemented, Errcode: "M_UNRECOGNIZED",
 			Class: configs.ClassDeny, Endpoint: configs.ClassDeny}
-	case !plainPort(x.req.Host):
+	case !isToken(x.req.Method) || !plainPort(x.req.Host):
+		// Go's HTTP/2 server takes any method; one with blanks in it would bring a
+		// target of its own into the request line, past routing.
 		*d = routing.Decision{Action: routing.Refuse, Rule: ruleNowhere, Status: http.StatusBadRequest, Errcode: "M_UNKNOWN",
 			Class: configs.ClassDeny, Endpoint: configs.ClassDeny}
 	default:
