@@ -190,6 +190,48 @@ func TestSlowHead(t *testing.T) {
 	})
 }
 
+// halfClosed says which front ends answer a client that has ended its sending
+// side. net/http takes it for one that left: the end is all that it sees of
+// either.
+var halfClosed = map[string]bool{"standard": false}
+
+// TestHalfClosedClient: whichever it is, the back end is not kept.
+func TestHalfClosedClient(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		main := newBackend(t, "main")
+		asked, left := make(chan bool, 1), make(chan bool, 1)
+		main.answers(func(w net.Conn, r *bufio.Reader, s seen) bool {
+			asked <- true
+			w.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+			_, err := r.ReadByte()
+			left <- errors.Is(err, io.EOF)
+			return main.sayName(w, nil, s)
+		})
+		f := e.front(t, oneSite(main, ""), false)
+		c, err := net.Dial("tcp", f.https)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(5 * time.Second))
+		io.WriteString(c, "GET /_matrix/x HTTP/1.1\r\nHost: matrix.example.com\r\n\r\n")
+		within(t, 3*time.Second, "the back end is asked", asked)
+		c.(*net.TCPConn).CloseWrite()
+		text, err := io.ReadAll(c)
+		if errors.Is(err, os.ErrDeadlineExceeded) || strings.Contains(string(text), "main") != halfClosed[e.name] {
+			t.Errorf("answered %q %v", text, err)
+		}
+		select {
+		case gone := <-left:
+			if gone == halfClosed[e.name] {
+				t.Errorf("the back end was left: %v", gone)
+			}
+		case <-time.After(3 * time.Second):
+			t.Error("the back end is kept")
+		}
+	})
+}
+
 // answersWith makes the back end answer with these bytes; it keeps the connection
 // unless they end with it.
 func (d *door) answersWith(text string, keep bool) {
