@@ -442,6 +442,7 @@ func tryLeaveInsideUpload(t *testing.T, d *door) {
 	go func() {
 		w.Write(make([]byte, 100000))
 		leave()
+		w.CloseWithError(context.Canceled) // or the client may wait for more itself
 	}()
 	if _, err := d.client.Do(req); err == nil {
 		t.Fatal("half a request was answered")
