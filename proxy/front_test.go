@@ -346,12 +346,19 @@ func readRequestBody(r *bufio.Reader, field http.Header) (string, error) {
 	}
 }
 
+// given are the addresses that freeAddress has returned: none twice, for it may be a
+// while until one is listened on.
+var given sync.Map
+
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	for range 100 {
+	for range 1000 {
 		// Below the ports that the system gives to connections, or one of those
 		// could take it before it is listened on.
 		address := fmt.Sprintf("127.0.0.1:%d", 10000+mathrand.IntN(20000))
+		if _, twice := given.LoadOrStore(address, true); twice {
+			continue
+		}
 		if l, err := net.Listen("tcp", address); err == nil {
 			l.Close()
 			return address
