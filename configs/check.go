@@ -89,6 +89,7 @@ func (t *Timeouts) check(at spot) {
 		{"head", t.Head, 10 * time.Minute},
 		{"idle", t.Idle, 24 * time.Hour},
 		{"connect", t.Connect, 10 * time.Minute},
+		{"stall", t.Stall, time.Hour},
 		{"response", t.Response, 24 * time.Hour},
 		{"sync_margin", t.SyncMargin, time.Hour},
 		{"initial_sync", t.InitialSync, 24 * time.Hour},
@@ -96,6 +97,9 @@ func (t *Timeouts) check(at spot) {
 		{"grace", t.Grace, time.Hour},
 	} {
 		at.key(timeout.key).atMost(timeout.value, timeout.most)
+	}
+	if stall := at.key("stall"); stall.written() && t.Stall.Std() < time.Second {
+		stall.fail(t.Stall.String()+" is too short", "write at least 1s; without it, 60s is the bound")
 	}
 }
 

@@ -364,7 +364,12 @@ type Synapse struct {
 	// all.
 	Hold Duration `yaml:"hold"`
 
-	// MaxUpload is the largest body accepted. Not supported yet: Synapse decides.
+	// MaxUpload is the largest body of an upload to the media repository, such as
+	// "100MiB"; what is larger gets 413 M_TOO_LARGE before Synapse is asked. Give it
+	// the value of Synapse's max_upload_size. Other requests to Synapse,
+	// transactions of federation among them, may have 12.5 MiB in any case, which
+	// is what Synapse takes of them however small its max_upload_size is. Optional.
+	// Without it, Synapse decides.
 	MaxUpload Size `yaml:"max_upload"`
 
 	Place Place `yaml:"-"`
@@ -580,7 +585,7 @@ type Timeouts struct {
 	Head        Duration `yaml:"head"`         // a request's head, from its first byte; also a TLS handshake
 	Idle        Duration `yaml:"idle"`         // a client's connection without a request
 	Connect     Duration `yaml:"connect"`      // one dial to an upstream
-	Stall       Duration `yaml:"stall"`        // a body without a byte. Not supported yet
+	Stall       Duration `yaml:"stall"`        // a body, in either direction, of which no byte moves; however long it takes, it may
 	Response    Duration `yaml:"response"`     // from the whole request to the response's head
 	SyncMargin  Duration `yaml:"sync_margin"`  // added to a /sync's own timeout parameter
 	InitialSync Duration `yaml:"initial_sync"` // Response, for the class initial_sync

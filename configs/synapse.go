@@ -18,7 +18,9 @@ func (s *Synapse) check(at spot) {
 	}
 	s.Workers.check(at.key("workers"), s.Layout != "")
 	at.key("hold").atMost(s.Hold, 10*time.Minute)
-	at.key("max_upload").unsupported("Synapse decides, by max_upload_size")
+	if upload := at.key("max_upload"); upload.written() && (s.MaxUpload < 64<<10 || s.MaxUpload > 1<<40) {
+		upload.fail(quote(s.MaxUpload.String())+" is out of range", `write a size from 64KiB to 1024GiB, such as "100MiB", or remove it`)
+	}
 }
 
 // fill lets the layout say what the file does not. An empty list takes a class

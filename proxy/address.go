@@ -108,6 +108,9 @@ func (a *address) dial(ctx context.Context) (*conn, error) {
 	a.open.Add(1)
 	start := time.Now()
 	nc, err := a.up.dialer.DialContext(ctx, a.up.network, a.target)
+	if err == nil && a.up.stall != nil {
+		nc = &stallConn{Conn: nc, stall: a.up.stall}
+	}
 	if err == nil && a.up.tls != nil {
 		nc, err = a.handshake(ctx, nc)
 	}

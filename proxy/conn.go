@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -35,6 +36,8 @@ type conn struct {
 	received bool // a byte of the current response has been read
 	stale    bool // idle since before the reaper's last round
 	closed   bool
+	clock    stallClock  // of Read, while a response's body comes
+	isCut    atomic.Bool // it is of no more use
 }
 
 func newConn(a *address, nc net.Conn) *conn {
@@ -49,8 +52,12 @@ func newConn(a *address, nc net.Conn) *conn {
 	return c
 }
 
-// Read notes that something was received, which rules a retry out.
+// Read notes that something was received, which rules a retry out. It is called
+// only when nothing lies in the buffer.
 func (c *conn) Read(p []byte) (int, error) {
+	if deadline, ok := c.clock.wind(); ok {
+		c.setReadDeadline(deadline)
+	}
 	n, err := c.Conn.Read(p)
 	if n > 0 {
 		c.received = true

@@ -32,6 +32,11 @@ func (x *exchange) forward(p *pool) {
 	head := headBuffers.Get().(*[]byte)
 	defer func() { headBuffers.Put(head) }()
 	defer x.standDown()
+	x.maxBody = int64(maxBody(p.maxUpload, x.decision.Endpoint))
+	if !x.fits(x.req.Length) {
+		x.fail(errTooLarge)
+		return
+	}
 	inline, err := x.inlineBody()
 	if err != nil {
 		x.fail(err)
@@ -79,7 +84,7 @@ func (x *exchange) judge(c *conn, err error) {
 	switch {
 	case err == nil || errors.Is(err, errMisrouted):
 		c.at.health.answered()
-	case x.req.Context.Err() != nil || errors.Is(err, errUpload) || c.reused && errors.Is(err, errUnsent):
+	case x.left(err) || errors.Is(err, errUpload) || c.reused && errors.Is(err, errUnsent):
 	default:
 		c.at.failed(err)
 	}
@@ -113,7 +118,7 @@ func (x *exchange) inlineBody() ([]byte, error) {
 	n, err := io.ReadFull(x.req.Body, body)
 	x.record.received.Add(int64(n))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s", errUpload, clientError(err))
+		return nil, uploadError(err)
 	}
 	return body, nil
 }
@@ -123,7 +128,7 @@ func (x *exchange) inlineBody() ([]byte, error) {
 func (x *exchange) converse(ctx context.Context, c *conn, p *pool, head, inline []byte) error {
 	c.sent, c.received = false, false
 	// A client that leaves frees its upstream at once, a parked one too.
-	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, c.cut)
 	reuse := false
 	defer func() { c.at.release(c, stop() && reuse) }()
 
@@ -141,6 +146,7 @@ func (x *exchange) converse(ctx context.Context, c *conn, p *pool, head, inline 
 		reuse, err = x.relay(c, resp, p)
 	}
 	reuse = up.settle(x.req, reuse)
+	x.hushed = up.hushed
 	if err != nil {
 		return up.explain(err)
 	}

@@ -39,9 +39,10 @@ func (s *standard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Target: r.RequestURI, Host: r.Host, Header: c.header,
 		Length: r.ContentLength, Secure: r.TLS != nil, Peer: peer(r.RemoteAddr),
 	}
-	c.resp = responder{w: w, r: r}
+	stall := s.proxy.stall()
+	c.resp = responder{w: w, r: r, clock: stallClock{stall: stall}}
 	if r.Body != nil && r.Body != http.NoBody {
-		c.resp.receive(&c.req)
+		c.resp.receive(&c.req, stall)
 	}
 	s.proxy.Serve(&c.req, &c.resp)
 	aborted, unread := c.resp.aborted, c.resp.unread()
@@ -61,20 +62,41 @@ func (s *standard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // reset, and the client might lose the answer (RFC 9112, section 9.6).
 const lingerBody = time.Second
 
-// requestBody is the body of an HTTP/1.1 request that knows whether it was read
-// to its end.
+// requestBody is the body of a request. It knows whether it was read to its end,
+// and when the client stopped sending it.
 type requestBody struct {
 	io.ReadCloser
-	ended atomic.Bool
+	w       http.ResponseWriter
+	clock   stallClock
+	ended   atomic.Bool
+	stopped atomic.Bool // by stop
 }
 
-// Read implements io.Reader.
+// Read implements io.Reader. The deadline it leaves behind is net/http's to remove
+// when the body has ended (server.go, startBackgroundRead); on HTTP/2 it is the
+// body's alone.
 func (b *requestBody) Read(p []byte) (int, error) {
+	if deadline, ok := b.clock.wind(); ok {
+		_ = http.NewResponseController(b.w).SetReadDeadline(deadline)
+		if b.stopped.Load() {
+			b.stop()
+		}
+	}
 	n, err := b.ReadCloser.Read(p)
-	if errors.Is(err, io.EOF) {
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF):
 		b.ended.Store(true)
+	case timedOut(err) && !b.stopped.Load():
+		err = errStalled
 	}
 	return n, err
+}
+
+// stop has a Read end that waits, and those to come.
+func (b *requestBody) stop() {
+	b.stopped.Store(true)
+	_ = http.NewResponseController(b.w).SetReadDeadline(time.Unix(1, 0))
 }
 
 // fields appends a map of fields to h; net/http has lost their order.
@@ -101,23 +123,27 @@ type responder struct {
 	r       *http.Request
 	body    *requestBody // nil when there is none, or on HTTP/2
 	aborted bool
+	clock   stallClock // of what is written on HTTP/2
+	endless bool
 }
 
 // receive gives req the body. On HTTP/1.1 both directions run at once, or an
 // early answer would wait for the body; on HTTP/2 that is so anyway.
-func (r *responder) receive(req *Request) {
+func (r *responder) receive(req *Request, stall time.Duration) {
 	from := r.r
 	req.Trailer = func() Header { return fields(nil, from.Trailer) }
+	body := &requestBody{ReadCloser: from.Body, w: r.w, clock: stallClock{stall: stall}}
+	req.Body = body
 	if from.ProtoMajor != 1 {
-		req.Body = from.Body
-		req.StopBody = func() { _ = from.Body.Close() }
+		req.StopBody = func() {
+			body.stopped.Store(true)
+			_ = from.Body.Close()
+		}
 		return
 	}
-	r.body = &requestBody{ReadCloser: from.Body}
-	req.Body = r.body
-	rc := http.NewResponseController(r.w)
-	_ = rc.EnableFullDuplex()
-	req.StopBody = func() { _ = rc.SetReadDeadline(time.Unix(1, 0)) }
+	r.body = body
+	_ = http.NewResponseController(r.w).EnableFullDuplex()
+	req.StopBody = body.stop
 }
 
 // unread says whether a part of the body may still be on the connection.
@@ -150,6 +176,7 @@ func (r *responder) Head(status int, h Header, length int64) {
 	if _, ok := m["Content-Type"]; !ok {
 		m["Content-Type"] = nil // or net/http would guess one
 	}
+	r.endless = endless(h)
 	if length >= 0 && status != http.StatusNotModified {
 		// A 304 may tell the length of what it has not sent (RFC 9110, section 8.6),
 		// but Go's client waits for it over HTTP/2.
@@ -178,10 +205,40 @@ func (r *responder) set(h Header) {
 }
 
 // Write implements Responder.
-func (r *responder) Write(p []byte) (int, error) { return r.w.Write(p) }
+func (r *responder) Write(p []byte) (int, error) {
+	r.limit()
+	return r.w.Write(p)
+}
 
 // Flush implements Responder.
-func (r *responder) Flush() error { return http.NewResponseController(r.w).Flush() }
+func (r *responder) Flush() error {
+	r.limit()
+	err := http.NewResponseController(r.w).Flush()
+	if r.endless {
+		r.unlimit()
+	}
+	return err
+}
+
+// limit bounds how long a client on HTTP/2 may give its stream no room for what
+// is written; stallConn does it for whole connections. The deadline counts while
+// nothing is written, too, so it leaves that of the upstream time to pass.
+func (r *responder) limit() {
+	if r.r.ProtoMajor == 1 {
+		return
+	}
+	if deadline, ok := r.clock.wind(); ok {
+		_ = http.NewResponseController(r.w).SetWriteDeadline(deadline.Add(r.clock.stall / 4))
+	}
+}
+
+// unlimit lets the upstream be silent for as long as it likes.
+func (r *responder) unlimit() {
+	if stall := r.clock.stall; r.clock.stop() {
+		_ = http.NewResponseController(r.w).SetWriteDeadline(time.Time{})
+		r.clock.stall = stall
+	}
+}
 
 // Trailer implements Responder.
 func (r *responder) Trailer(h Header) {

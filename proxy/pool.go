@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"vestibule/configs"
 	"vestibule/routing"
 )
 
@@ -26,6 +27,8 @@ type pool struct {
 	// synapse is true for the classes of Synapse, which never upgrades a
 	// connection.
 	synapse bool
+	// maxUpload bounds uploads; 0 does not.
+	maxUpload configs.Size
 	// standIns counts the requests for which it stands in for another class.
 	standIns *atomic.Int64
 }

@@ -192,6 +192,9 @@ func defaultHost(cfg *configs.Config, role routing.Entrypoint, e *configs.Entryp
 
 func (p *Proxy) buildPool(st *state, rp *routing.Pool, used, had map[upstreamID]*Upstream) (*pool, error) {
 	pl := &pool{Pool: rp, synapse: IsSynapse(rp.Class), hold: Hold(st.cfg, rp)}
+	if site := st.cfg.Site(rp.Site); site != nil && pl.synapse {
+		pl.maxUpload = site.Synapse.MaxUpload
+	}
 	var urls []string
 	var weights []int
 	for _, u := range rp.Upstreams {
@@ -206,6 +209,7 @@ func (p *Proxy) buildPool(st *state, rp *routing.Pool, used, had map[upstreamID]
 			if used[id], err = newUpstream(u, id, p.lookup, p.log); err != nil {
 				return nil, err
 			}
+			used[id].stall = p.stall
 		}
 		if rp.Class == configs.ClassMain {
 			used[id].main.Store(true)

@@ -18,6 +18,10 @@ func (x *exchange) relay(c *conn, resp *response, p *pool) (reuse bool, err erro
 	if resp.chunked {
 		length = -1
 	}
+	if !endless(resp.header) {
+		c.expect(x.state.cfg.Timeouts.Stall.Std())
+		defer c.expectNone()
+	}
 	body := &x.body
 	*body = responseBody{c: c, resp: resp, left: max(resp.length, 0)}
 	if resp.bodyless(x.req.Method) {
@@ -95,6 +99,9 @@ func (x *exchange) flush() bool { return x.reached(x.w.Flush()) }
 func (x *exchange) reached(err error) bool {
 	if err != nil {
 		x.record.Error = "the client left: " + clientError(err)
+		if timedOut(err) {
+			x.record.Error = "the client stopped reading its answer"
+		}
 		x.w.Abort()
 	}
 	return err == nil

@@ -22,6 +22,8 @@ type exchange struct {
 	body     responseBody
 	record   Access
 	proof    string // for an authority, on the http entrypoint
+	hushed   bool   // its body was cut short by us
+	maxBody  int64  // of the request, in bytes; 0 when there is no bound
 	streamed bool   // a part of the body has been read that cannot be read again
 	standsIn *pool  // the main process, while it answers for another class
 	auth     [2]string
@@ -52,7 +54,7 @@ func (p *Proxy) Serve(req *Request, w Responder) {
 
 func (x *exchange) begin(p *Proxy, req *Request, w Responder) {
 	x.proxy, x.state, x.req, x.w = p, p.state.Load(), req, w
-	x.streamed = false
+	x.streamed, x.hushed = false, false
 	x.record = Access{Start: time.Now()}
 	x.id = identify(req, x.state.trusted[req.Entrypoint.Role])
 	x.match = routing.Request{
@@ -136,34 +138,44 @@ func (x *exchange) refuse() {
 
 // fail answers for an upstream that could not.
 func (x *exchange) fail(err error) {
-	if x.record.Error = err.Error(); x.req.Context.Err() != nil {
+	if x.record.Error = err.Error(); x.left(err) {
 		x.record.Error = "the client left before the answer came"
 		x.record.Status = 499
 		x.w.Abort()
 		return
 	}
-	status, text := failure(err)
-	a := x.refusal(status, "M_UNKNOWN", text)
+	status, errcode, text := failure(err)
+	a := x.refusal(status, errcode, text)
 	if a.Status == 503 {
 		a.Header = append(a.Header, Field{"Retry-After", "2"})
 	}
 	x.answer(a)
 }
 
+// left says whether the client is gone. Its context ends for net/http also when we
+// stop reading its body, in whose place it then gets an answer.
+func (x *exchange) left(err error) bool {
+	return x.req.Context.Err() != nil && !x.hushed && !errors.Is(err, errStalled)
+}
+
 // failure maps what went wrong with an upstream to a status and a sentence. It
 // is never 401 or 404: clients would believe that an account or a room is gone.
-func failure(err error) (status int, text string) {
+func failure(err error) (status int, errcode, text string) {
 	switch {
+	case errors.Is(err, errTooLarge):
+		return 413, "M_TOO_LARGE", "This is larger than the server accepts."
+	case errors.Is(err, errStalled):
+		return 408, "M_UNKNOWN", "The request's body stopped coming."
 	case errors.Is(err, errUpload):
-		return 400, "The request's body ended before its time."
+		return 400, "M_UNKNOWN", "The request's body ended before its time."
 	case errors.Is(err, errMaxConns) || errors.Is(err, errCrowded):
-		return 503, "This part of the server is busy. Try again in a moment."
+		return 503, "M_UNKNOWN", "This part of the server is busy. Try again in a moment."
 	case absent(err):
-		return 503, "This part of the server is not running at the moment. Try again in a moment."
+		return 503, "M_UNKNOWN", "This part of the server is not running at the moment. Try again in a moment."
 	case timedOut(err):
-		return 504, "This part of the server did not answer in time."
+		return 504, "M_UNKNOWN", "This part of the server did not answer in time."
 	}
-	return 502, "This part of the server gave no proper answer."
+	return 502, "M_UNKNOWN", "This part of the server gave no proper answer."
 }
 
 // answer sends an answer of our own.

@@ -108,6 +108,7 @@ func (s *Server) Start() {
 }
 
 func (s *Server) accept(srv *http.Server, l net.Listener, secure bool) {
+	l = stallListener{l, s.proxy.stall}
 	s.wg.Go(func() {
 		var err error
 		if secure {

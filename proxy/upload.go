@@ -19,6 +19,9 @@ type upload struct {
 	limit time.Duration // from the whole request to the head of the answer
 	done  chan struct{} // closed when nothing is sent any more; nil when nothing is streamed
 	ended atomic.Bool   // the client's body has been read to its end
+	ends  atomic.Bool   // nobody wants the rest of it
+	// hushed is true when it was stopped while the client was there.
+	hushed bool
 
 	mu       sync.Mutex
 	sent     bool  // nothing is sent any more
@@ -26,10 +29,16 @@ type upload struct {
 	err      error // why sending stopped early; free to read after done
 }
 
+// errUnwanted is a body that was not read to its end because nobody wants it.
+var errUnwanted = errors.New("the rest of the request's body is not wanted")
+
 // finish notes how the upload ended.
 func (u *upload) finish(err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if err != nil && u.ends.Load() {
+		err = errUnwanted
+	}
 	u.sent, u.err = true, err
 	u.wind()
 	close(u.done)
@@ -40,15 +49,23 @@ func (u *upload) await(awaiting bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.awaiting = awaiting
+	if !awaiting {
+		u.c.limitRead(u.ctx, time.Time{})
+	}
 	u.wind()
 }
 
-// wind sets the clock. No answer to half a request is of use.
+// wind sets the clock. No answer to half a request is of use, and none comes from
+// an upstream that does not read it any more. The body of an answer has a clock of
+// its own.
 func (u *upload) wind() {
 	switch {
 	case errors.Is(u.err, errUpload):
-		u.c.limitRead(u.ctx, time.Unix(1, 0))
-	case u.awaiting && u.sent:
+		u.c.cut()
+	case !u.awaiting:
+	case timedOut(u.err):
+		u.c.cut()
+	case u.sent:
 		u.c.limitRead(u.ctx, time.Now().Add(u.limit))
 	default:
 		u.c.limitRead(u.ctx, time.Time{})
@@ -74,8 +91,10 @@ func (u *upload) settle(req *Request, reuse bool) bool {
 		case <-time.After(lastWrite):
 		}
 	}
+	u.ends.Store(true)
 	u.c.close() // wakes a write that is stuck
 	if !u.ended.Load() && req.StopBody != nil {
+		u.hushed = u.ctx.Err() == nil
 		req.StopBody() // and a read
 	}
 	<-u.done
@@ -84,7 +103,7 @@ func (u *upload) settle(req *Request, reuse bool) bool {
 
 // limitRead sets a read deadline, unless the client has left meanwhile.
 func (c *conn) limitRead(ctx context.Context, t time.Time) {
-	c.SetReadDeadline(t)
+	c.setReadDeadline(t)
 	if ctx.Err() != nil {
 		c.SetDeadline(time.Unix(1, 0))
 	}
@@ -107,11 +126,15 @@ func (x *exchange) stream(c *conn, up *upload) error {
 	buf := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
 	var scratch []byte
+	var sent int64
 	for {
 		n, err := x.req.Body.Read(*buf)
 		x.record.received.Add(int64(n))
 		if errors.Is(err, io.EOF) {
 			up.ended.Store(true) // before the upstream can know, and answer
+		}
+		if sent += int64(n); !x.fits(sent) {
+			return errTooLarge
 		}
 		if n > 0 {
 			var werr error
@@ -128,7 +151,7 @@ func (x *exchange) stream(c *conn, up *upload) error {
 			return x.endBody(c)
 		}
 		if err != nil {
-			return fmt.Errorf("%w: %s", errUpload, clientError(err))
+			return uploadError(err)
 		}
 	}
 }

@@ -31,9 +31,10 @@ type Upstream struct {
 	dialer  net.Dialer
 	lookup  lookup
 	log     *slog.Logger
-	synapse atomic.Bool        // a process of Synapse, which answers /health
-	main    atomic.Bool        // the main process, whose release counts
-	stop    context.CancelFunc // ends the probes
+	stall   func() time.Duration // how long it may read nothing; nil for ever
+	synapse atomic.Bool          // a process of Synapse, which answers /health
+	main    atomic.Bool          // the main process, whose release counts
+	stop    context.CancelFunc   // ends the probes
 
 	open     atomic.Int64 // connections, used or idle
 	standIns atomic.Int64 // requests for which its pool stands in for another class

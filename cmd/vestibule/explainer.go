@@ -136,8 +136,8 @@ func (e *explainer) addLimits(q *question, d *routing.Decision, x *explanation) 
 			x.Limits.MaxConns = c.MaxConns
 		}
 	}
-	if site := e.cfg.Site(d.Site); site != nil && site.Synapse.MaxUpload > 0 && proxy.IsSynapse(d.Pool.Class) {
-		x.Limits.MaxUpload = site.Synapse.MaxUpload.String()
+	if most := proxy.MaxBody(e.cfg, d); most > 0 {
+		x.Limits.MaxUpload = most.String()
 	}
 }
 

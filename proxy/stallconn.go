@@ -1,0 +1,126 @@
+package proxy
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// stallConn is a connection that fails when the other side takes nothing of what
+// is written to it for timeouts.stall. However slowly it takes it, it may.
+type stallConn struct {
+	net.Conn
+	stall func() time.Duration
+
+	armed atomic.Int64 // when the deadline was set, Unix nanoseconds; 0 when it is none of ours
+	mu    sync.Mutex   // held while a deadline for writing is set
+	other bool         // somebody else's holds
+}
+
+// stallParts is in how many waits stall is divided: after each it is seen whether
+// something was taken meanwhile.
+const stallParts = 4
+
+// Write implements net.Conn.
+func (c *stallConn) Write(p []byte) (n int, err error) {
+	part := c.stall() / stallParts
+	if part <= 0 {
+		return c.Conn.Write(p)
+	}
+	ours := c.arm(part, false)
+	for idle := 0; ; {
+		var m int
+		m, err = c.Conn.Write(p[n:])
+		n += m
+		if idle++; m > 0 {
+			idle = 0
+		}
+		if err == nil || !ours || idle == stallParts || !timedOut(err) {
+			return n, err
+		}
+		if ours = c.arm(part, true); !ours {
+			return n, err
+		}
+	}
+}
+
+// arm has writing end after about part, unless somebody else set a deadline. A
+// deadline set a moment ago stands: most writes are over at once, and setting one
+// costs more than they do.
+func (c *stallConn) arm(part time.Duration, anew bool) (ours bool) {
+	now := time.Now()
+	armed := c.armed.Load()
+	if !anew && armed != 0 && now.UnixNano()-armed < int64(part/2) {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	until := now.Add(part)
+	if !anew {
+		until = until.Add(part / 2)
+	}
+	if c.other || c.Conn.SetWriteDeadline(until) != nil {
+		return false
+	}
+	c.armed.Store(now.UnixNano())
+	return true
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *stallConn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.other = !t.IsZero()
+	c.armed.Store(0)
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline implements net.Conn.
+func (c *stallConn) SetDeadline(t time.Time) error {
+	if err := c.SetWriteDeadline(t); err != nil {
+		return err
+	}
+	return c.SetReadDeadline(t)
+}
+
+// CloseWrite ends the direction to the other side.
+func (c *stallConn) CloseWrite() error {
+	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return cw.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// SyscallConn implements syscall.Conn.
+func (c *stallConn) SyscallConn() (syscall.RawConn, error) {
+	if sc, ok := c.Conn.(syscall.Conn); ok {
+		return sc.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}
+
+// stallListener accepts stallConns.
+type stallListener struct {
+	net.Listener
+	stall func() time.Duration
+}
+
+// Accept implements net.Listener.
+func (l stallListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &stallConn{Conn: c, stall: l.stall}, nil
+}
+
+// stall is how long a body may stand still.
+func (p *Proxy) stall() time.Duration {
+	if st := p.state.Load(); st != nil {
+		return st.cfg.Timeouts.Stall.Std()
+	}
+	return 0
+}
