@@ -70,9 +70,7 @@ func (c *Config) checkRest(at spot) {
 	at.key("control").valid(c.Control, socketPathMistake)
 	at.key("trusted_proxies").believesAll(c.TrustedProxies)
 	c.Timeouts.check(at.key("timeouts"))
-	if head := at.key("limits").key("head"); head.written() && (c.Limits.Head < 4<<10 || c.Limits.Head > 16<<20) {
-		head.fail(quote(c.Limits.Head.String())+" is out of range", "write a size from 4KiB to 16MiB")
-	}
+	c.Limits.check(at.key("limits"), c.Sites)
 	if c.Engine != "own" {
 		at.key("engine").oneOf(c.Engine, "standard")
 	}

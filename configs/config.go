@@ -597,14 +597,20 @@ type Timeouts struct {
 type Limits struct {
 	// Head bounds a request's head. Optional. Defaults to 64KiB.
 	Head Size `yaml:"head"`
-	// Endpoints bounds the requests under way, by class. Not supported yet.
+	// Endpoints bounds the requests under way for each site, by endpoint: the word
+	// that explain names, such as initial_sync, whatever class then serves it.
+	// Further ones wait for their turn, then get 429 M_LIMIT_EXCEEDED. Optional.
+	// Defaults to no bound.
 	Endpoints map[Class]EndpointLimit `yaml:"endpoints"`
 }
 
-// EndpointLimit bounds the requests of one class that are under way.
+// EndpointLimit bounds the requests of one endpoint that are under way.
 type EndpointLimit struct {
-	Concurrent int      `yaml:"concurrent"` // how many may be under way
-	Queue      Duration `yaml:"queue"`      // how long one more waits
+	// Concurrent is how many may be under way, such as 50. Required.
+	Concurrent int `yaml:"concurrent"`
+	// Queue is how long one more waits, such as 5s. Optional. Defaults to 0: not at
+	// all.
+	Queue Duration `yaml:"queue"`
 }
 
 // Logging says what is written to standard error, as JSON lines.

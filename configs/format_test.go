@@ -35,7 +35,7 @@ func TestFormat(t *testing.T) {
 // formatKeys lists the keys of a type and of those below it, as "Site.host".
 func formatKeys(t reflect.Type) []string {
 	var keys []string
-	seen := map[reflect.Type]bool{reflect.TypeFor[TCPForward](): true, reflect.TypeFor[EndpointLimit](): true} // of refused keys
+	seen := map[reflect.Type]bool{reflect.TypeFor[TCPForward](): true} // of refused keys
 	var add func(t reflect.Type)
 	add = func(t reflect.Type) {
 		for slices.Contains([]reflect.Kind{reflect.Pointer, reflect.Slice, reflect.Map}, t.Kind()) {

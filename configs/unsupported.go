@@ -11,7 +11,6 @@ func (s spot) unsupported(hint string) {
 // checkSupported refuses what is laid out and does not work yet.
 func (c *Config) checkSupported(at spot) {
 	at.key("tcp").unsupported("remove it")
-	at.key("limits").key("endpoints").unsupported("remove it")
 	for _, role := range c.Entrypoints.all() {
 		if role.entrypoint.ProxyProtocol {
 			at.key("entrypoints").key(role.name).key("proxy_protocol").unsupported("write false, or remove it")

@@ -640,7 +640,7 @@ func tryUnreadUpload(t *testing.T, d *door) {
 		}
 		return d.main.sayName(w, nil, s)
 	})
-	body := &counting{Reader: endless{}}
+	body := &counting{Reader: zeros{}}
 	req, _ := http.NewRequest("PUT", site+"/_matrix/stuck", body)
 	req.Header.Set("Expect-No-Body-Read", "1")
 	failed := make(chan bool, 1)
@@ -666,9 +666,9 @@ func tryUnreadUpload(t *testing.T, d *door) {
 	within(t, 5*time.Second, "the client is told", failed)
 }
 
-type endless struct{}
+type zeros struct{}
 
-func (endless) Read(p []byte) (int, error) { return len(p), nil }
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 func tryLarge(t *testing.T, d *door) {
 	large := bytes.Repeat([]byte("0123456789abcdef"), 1<<19) // 8 MiB

@@ -37,6 +37,12 @@ func (x *exchange) forward(p *pool) {
 		x.fail(errTooLarge)
 		return
 	}
+	leave, err := x.enter()
+	if err != nil {
+		x.fail(err)
+		return
+	}
+	defer leave()
 	inline, err := x.inlineBody()
 	if err != nil {
 		x.fail(err)

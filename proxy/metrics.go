@@ -17,6 +17,7 @@ type Metrics struct {
 	lost     *prometheus.CounterVec
 	standIns *prometheus.CounterVec
 	whoami   *prometheus.CounterVec
+	limited  *prometheus.CounterVec
 	inflight prometheus.Gauge
 	outdated *prometheus.GaugeVec
 	reload   prometheus.Gauge
@@ -43,6 +44,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		whoami: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vestibule_whoami_total",
 			Help: "Questions to Synapse whose an opaque access token is, by the status of the answer; 0 when none came."},
 			[]string{"site", "code"}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vestibule_limited_total",
+			Help: "Requests answered 429 because as many of their endpoint were under way as limits.endpoints allows."},
+			[]string{"site", "class"}),
 		inflight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_requests_in_flight",
 			Help: "Requests under way, parked ones included."}),
 		outdated: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "vestibule_catalogue_outdated",
@@ -54,7 +58,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		draining: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_draining",
 			Help: "1 while the process is stopping."}),
 	}
-	r.MustRegister(m.requests, m.duration, m.up, m.lost, m.standIns, m.whoami, m.inflight, m.outdated, m.reload, m.reloaded, m.draining)
+	r.MustRegister(m.requests, m.duration, m.up, m.lost, m.standIns, m.whoami, m.limited, m.inflight, m.outdated, m.reload, m.reloaded, m.draining)
 	return m
 }
 

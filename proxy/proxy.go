@@ -25,6 +25,7 @@ type Proxy struct {
 	tunnels   tunnels
 	whoami    *whoami
 	lookup    lookup
+	caps      turnstiles
 	unprobed  bool // upstreams are not probed, in tests
 
 	mu        sync.Mutex
@@ -36,10 +37,11 @@ type Proxy struct {
 // state is everything a request needs that a configuration decides. It is
 // never changed, only replaced.
 type state struct {
-	cfg    *configs.Config
-	table  *routing.Table
-	pools  []*pool
-	locals map[string]Local // by server_name
+	cfg        *configs.Config
+	table      *routing.Table
+	pools      []*pool
+	locals     map[string]Local           // by server_name
+	turnstiles map[turnstileID]*turnstile // nil when nothing is bounded
 	// releases of Synapse that the table was made for, by server_name.
 	releases map[string]routing.Release
 	// authorities are what the files held that ca_file names, by path.
@@ -121,6 +123,7 @@ func (p *Proxy) build(st *state, had map[upstreamID]*Upstream) (used map[upstrea
 	}
 	st.metrics, st.access = p.metrics, st.cfg.Logging.Access
 	st.readEntrypoints()
+	st.turnstiles = p.caps.of(st.cfg)
 	used = map[upstreamID]*Upstream{}
 	for _, rp := range st.table.Pools {
 		pl, err := p.buildPool(st, rp, used, had)
@@ -152,6 +155,7 @@ func (p *Proxy) swap(st *state, used map[upstreamID]*Upstream) {
 
 // use serves new requests by a state.
 func (p *Proxy) use(st *state) {
+	p.caps.use(st.cfg)
 	p.state.Store(st)
 	p.metrics.up.pools.Store(&st.pools)
 }

@@ -144,6 +144,10 @@ func (x *exchange) fail(err error) {
 		x.w.Abort()
 		return
 	}
+	if errors.Is(err, errLimited) {
+		x.answer(x.limited())
+		return
+	}
 	status, errcode, text := failure(err)
 	a := x.refusal(status, errcode, text)
 	if a.Status == 503 {

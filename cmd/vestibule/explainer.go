@@ -136,6 +136,9 @@ func (e *explainer) addLimits(q *question, d *routing.Decision, x *explanation) 
 			x.Limits.MaxConns = c.MaxConns
 		}
 	}
+	if l, ok := proxy.EndpointLimit(e.cfg, q.Method, d); ok {
+		x.Limits.Concurrent, x.Limits.Queue = l.Concurrent, l.Queue.String()
+	}
 	if most := proxy.MaxBody(e.cfg, d); most > 0 {
 		x.Limits.MaxUpload = most.String()
 	}

@@ -72,6 +72,8 @@ type limits struct {
 	Hold        string `json:"hold,omitempty"`
 	MaxConns    int    `json:"max_conns,omitempty"` // of the upstream, when it is known
 	MaxUpload   string `json:"max_upload,omitempty"`
+	Concurrent  int    `json:"concurrent,omitempty"` // requests of its endpoint
+	Queue       string `json:"queue,omitempty"`      // for a place among them
 	Head        string `json:"head"`
 }
 
@@ -196,6 +198,9 @@ func (l *limits) print(p *page) {
 	}
 	if l.MaxUpload != "" {
 		p.line("limits", fmt.Sprintf("its body has at most %s (synapse.max_upload)", l.MaxUpload))
+	}
+	if l.Concurrent > 0 {
+		p.line("limits", fmt.Sprintf("at most %s of its endpoint at once, one more waits up to %s (limits.endpoints)", counted(l.Concurrent, "request"), l.Queue))
 	}
 	p.line("limits", fmt.Sprintf("the request's head has at most %s (limits.head)", l.Head))
 }
