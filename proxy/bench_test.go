@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -32,5 +33,22 @@ func BenchmarkForward(b *testing.B) {
 		if n, err := io.Copy(io.Discard, resp.Body); n != 4 || err != nil {
 			b.Fatal(fmt.Errorf("%d bytes: %w", n, err))
 		}
+	}
+}
+
+// BenchmarkForwardBody is BenchmarkForward for a message that is sent, over
+// HTTP/1.1 and HTTP/2, whose client shares the process too.
+func BenchmarkForwardBody(b *testing.B) {
+	for _, h2 := range []bool{false, true} {
+		b.Run(fmt.Sprintf("h2=%v", h2), func(b *testing.B) {
+			main := newBackend(b, "main")
+			main.forgetful = true
+			f := newFront(b, oneSite(main, ""))
+			client := f.client(f.https, h2)
+			b.ReportAllocs()
+			for b.Loop() {
+				do(b, client, "PUT", "https://matrix.example.com/_matrix/client/v3/rooms/%21a%3Aexample.com/send/m.room.message/1", strings.NewReader(`{"body":"hello"}`))
+			}
+		})
 	}
 }
