@@ -87,7 +87,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	case err == nil:
 	case errors.Is(err, io.EOF):
 		b.ended.Store(true)
-	case timedOut(err) && !b.stopped.Load():
+	case timedOut(err) && b.clock.ranOut(): // stop may come at the same time
 		err = errStalled
 	}
 	return n, err

@@ -39,6 +39,9 @@ func (s *stallClock) wind() (deadline time.Time, ok bool) {
 	return now.Add(s.stall + s.stall/8), true
 }
 
+// ranOut says whether stall has passed since the deadline was set.
+func (s *stallClock) ranOut() bool { return !s.armed.IsZero() && time.Since(s.armed) >= s.stall }
+
 // stop ends the waits, and says whether a deadline is set that has to be removed.
 func (s *stallClock) stop() (armed bool) {
 	armed = !s.armed.IsZero()

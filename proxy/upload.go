@@ -36,7 +36,9 @@ var errUnwanted = errors.New("the rest of the request's body is not wanted")
 func (u *upload) finish(err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if err != nil && u.ends.Load() {
+	// For net/http the client is gone when its body stalls, so that settle may have
+	// come first.
+	if err != nil && u.ends.Load() && !errors.Is(err, errStalled) && !errors.Is(err, errTooLarge) {
 		err = errUnwanted
 	}
 	u.sent, u.err = true, err
