@@ -26,6 +26,7 @@ func TestTurnstile(t *testing.T) {
 		if err := ts.enter(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		var mu sync.Mutex
 		var order []int
 		wait := func(ctx context.Context, i int, want error) {
 			go func() {
@@ -33,6 +34,8 @@ func TestTurnstile(t *testing.T) {
 				if !errors.Is(err, want) {
 					t.Errorf("%d: %v, want %v", i, err, want)
 				}
+				mu.Lock()
+				defer mu.Unlock()
 				order = append(order, i)
 			}()
 			synctest.Wait()
@@ -50,9 +53,11 @@ func TestTurnstile(t *testing.T) {
 		wait(t.Context(), 5, nil)
 		time.Sleep(time.Second) // 3 and 4 have waited for long enough
 		synctest.Wait()
+		mu.Lock()
 		if fmt.Sprint(order[:2]) != "[2 1]" || len(order) != 4 {
 			t.Errorf("they came as %v", order)
 		}
+		mu.Unlock()
 		ts.set(configs.EndpointLimit{}) // a reload opens it
 		synctest.Wait()
 		if len(ts.turns) != 0 || ts.under != 2 {
