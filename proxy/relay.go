@@ -18,10 +18,6 @@ func (x *exchange) relay(c *conn, resp *response, p *pool) (reuse bool, err erro
 	if resp.chunked {
 		length = -1
 	}
-	if !endless(resp.header) {
-		c.expect(x.state.cfg.Timeouts.Stall.Std())
-		defer c.expectNone()
-	}
 	body := &x.body
 	*body = responseBody{c: c, resp: resp, left: max(resp.length, 0)}
 	if resp.bodyless(x.req.Method) {
@@ -31,6 +27,10 @@ func (x *exchange) relay(c *conn, resp *response, p *pool) (reuse bool, err erro
 	first, misrouted := x.misrouted(p, resp, body)
 	if misrouted && x.mainMayKnow() {
 		return resp.reuse && c.r.Buffered() == 0, errMisrouted
+	}
+	if !endless(resp.header) {
+		c.expect(x.state.cfg.Timeouts.Stall.Std())
+		defer c.expectNone()
 	}
 	x.w.Head(resp.status, x.responseHeader(resp, p), length)
 	if !x.copyBody(body, first) {
