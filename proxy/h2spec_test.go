@@ -130,7 +130,7 @@ func runH2Spec(program, address, report string, sections []string) (r h2specRepo
 	output, runErr := cmd.CombinedOutput()
 	text, err := os.ReadFile(report)
 	if err != nil {
-		return r, fmt.Errorf("h2spec %s: %v: %s", strings.Join(sections, " "), runErr, output)
+		return r, fmt.Errorf("h2spec %s: %w: %s", strings.Join(sections, " "), runErr, output)
 	}
 	if err := xml.Unmarshal(text, &r); err != nil {
 		return r, fmt.Errorf("reading the report of h2spec: %w", err)

@@ -185,7 +185,7 @@ func strictChunks(r *bufio.Reader) (string, error) {
 			return "", err
 		}
 		if end, err := r.ReadString('\n'); err != nil || end != "\r\n" {
-			return "", fmt.Errorf("chunk ends in %q: %v", end, err)
+			return "", fmt.Errorf("chunk ends in %q: %w", end, err)
 		}
 	}
 }
@@ -195,7 +195,7 @@ func strictTrailer(r *bufio.Reader) (string, error) {
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil || !strings.HasSuffix(line, "\r\n") {
-			return "", fmt.Errorf("trailer %q: %v", line, err)
+			return "", fmt.Errorf("trailer %q: %w", line, err)
 		}
 		if trailer.WriteString(line); line == "\r\n" {
 			return trailer.String(), nil
