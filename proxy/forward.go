@@ -115,18 +115,26 @@ func (x *exchange) repeatable(c *conn) bool {
 	return false
 }
 
-// inlineBody reads a short body of known length whole.
+// inlineBody reads a short body of known length whole, and its end: over HTTP/2
+// the stream frames it, and one that goes on is no such request (RFC 9113, section
+// 8.1.1), of which nothing may be sent.
 func (x *exchange) inlineBody() ([]byte, error) {
 	if x.req.Body == nil || x.req.Length < 0 || x.req.Length > inlineBody {
 		return nil, nil
 	}
-	body := make([]byte, x.req.Length)
-	n, err := io.ReadFull(x.req.Body, body)
+	body := make([]byte, x.req.Length+1)
+	n, err := io.ReadFull(x.req.Body, body[:x.req.Length])
 	x.record.received.Add(int64(n))
 	if err != nil {
 		return nil, uploadError(err)
 	}
-	return body, nil
+	switch _, err := io.ReadFull(x.req.Body, body[n:]); {
+	case err == nil:
+		return nil, fmt.Errorf("%w: it is longer than declared", errUpload)
+	case !errors.Is(err, io.EOF):
+		return nil, uploadError(err)
+	}
+	return body[:n], nil
 }
 
 // converse carries one exchange over c. It returns an error only when nothing

@@ -109,22 +109,28 @@ var messages2 = []message2{
 	{name: "very many fields", why: "bounded", fields: strings.Repeat("x-a: b\n", 20000) + "x-a: b"},
 }
 
-// TestMessages2 sends each and looks at what the back end got. What is not
-// forwarded is answered with an error or its stream or connection is ended.
+// TestMessages2 sends each, at once and with its body a moment after its head, and
+// looks at what the back end got. What is not forwarded is answered with an error
+// or its stream or connection is ended.
 func TestMessages2(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		var wg sync.WaitGroup
 		for _, m := range messages2 {
-			b := newRecorder(t, nil)
-			f := e.front(t, fmt.Sprintf("sites: [{ server_name: example.com, synapse: { main: %q, hold: 1s } }]", b.url()), true)
-			wg.Go(func() { m.check(t, f, b) })
+			for _, late := range []time.Duration{0, 20 * time.Millisecond} {
+				if late > 0 && m.body == "" {
+					continue
+				}
+				b := newRecorder(t, nil)
+				f := e.front(t, fmt.Sprintf("sites: [{ server_name: example.com, synapse: { main: %q, hold: 1s } }]", b.url()), true)
+				wg.Go(func() { m.check(t, f, b, late) })
+			}
 		}
 		wg.Wait()
 	})
 }
 
-func (m *message2) check(t *testing.T, f *front, b *recorder) {
-	status := m.ask(f.https)
+func (m *message2) check(t *testing.T, f *front, b *recorder, late time.Duration) {
+	status := m.ask(f.https, late)
 	time.Sleep(20 * time.Millisecond)
 	requests, rest := b.received()
 	for i, r := range requests {
@@ -191,9 +197,9 @@ func compress2(fields [][2]string) []byte {
 	return block.Bytes()
 }
 
-// ask sends the message on a connection of its own and returns the status, or
-// how it ended without.
-func (m *message2) ask(address string) string {
+// ask sends the message on a connection of its own, its body so late, and returns
+// the status, or how it ended without.
+func (m *message2) ask(address string, late time.Duration) string {
 	c, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 	if err != nil {
 		return err.Error()
@@ -214,6 +220,7 @@ func (m *message2) ask(address string) string {
 			rest = rest[len(part):]
 			framer.WriteContinuation(1, len(rest) == 0, part)
 		}
+		time.Sleep(late)
 		if m.body != "" {
 			framer.WriteData(1, m.trailer == "", []byte(m.body))
 		}
