@@ -76,6 +76,9 @@ type requestBody struct {
 // when the body has ended (server.go, startBackgroundRead); on HTTP/2 it is the
 // body's alone.
 func (b *requestBody) Read(p []byte) (int, error) {
+	if b.ended.Load() {
+		return 0, io.EOF // without another deadline, which nobody would remove
+	}
 	if deadline, ok := b.clock.wind(); ok {
 		_ = http.NewResponseController(b.w).SetReadDeadline(deadline)
 		if b.stopped.Load() {
