@@ -168,7 +168,7 @@ func (f *front) rawConn(address string, protocols ...string) net.Conn {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	f.t.Cleanup(func() { c.Close() })
 	return c
 }
@@ -410,7 +410,7 @@ func (b *lockedBuffer) String() string {
 // eventually waits until something is so.
 func eventually(t testing.TB, what string, so func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !so(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !so(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}

@@ -65,7 +65,7 @@ func (b *recorder) received() (requests, rest []string) {
 
 func (b *recorder) serve(c net.Conn) {
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	var raw bytes.Buffer
 	r := bufio.NewReader(io.TeeReader(c, &raw))
 	for {
