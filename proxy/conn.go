@@ -38,11 +38,12 @@ type conn struct {
 	closed   bool
 	clock    stallClock  // of Read, while a response's body comes
 	isCut    atomic.Bool // it is of no more use
+	cutter   func()      // cut, made once
 }
 
 func newConn(a *address, nc net.Conn) *conn {
 	c := &conn{Conn: nc, at: a}
-	c.r, c.probe = bufio.NewReaderSize(c, 4096), c.look
+	c.r, c.probe, c.cutter = bufio.NewReaderSize(c, 4096), c.look, c.cut
 	if tc, ok := nc.(*tls.Conn); ok {
 		nc = tc.NetConn()
 	}

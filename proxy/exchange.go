@@ -14,6 +14,11 @@ import (
 type Request struct {
 	// Context ends when the client is gone.
 	Context context.Context
+	// AfterGone has f called in a goroutine of its own when the client is gone, and
+	// returns what calls that off and says whether it could. Like context.AfterFunc,
+	// which it is when nil, but a front end can do it without allocation; at most one
+	// f is pending at a time.
+	AfterGone func(f func()) (stop func() bool)
 	// Entrypoint is where it came in.
 	Entrypoint *Entrypoint
 	// Proto is "HTTP/1.1" or "HTTP/2.0", for the log.
@@ -37,6 +42,14 @@ type Request struct {
 	Peer netip.AddrPort
 	// Secure is true when it came over TLS.
 	Secure bool
+}
+
+// afterGone is AfterGone, or what stands for it.
+func (r *Request) afterGone(f func()) (stop func() bool) {
+	if r.AfterGone != nil {
+		return r.AfterGone(f)
+	}
+	return context.AfterFunc(r.Context, f)
 }
 
 // Responder is the way back to the client. Head is called once, then Write any

@@ -142,7 +142,7 @@ func (x *exchange) inlineBody() ([]byte, error) {
 func (x *exchange) converse(ctx context.Context, c *conn, p *pool, head, inline []byte) error {
 	c.sent, c.received = false, false
 	// A client that leaves frees its upstream at once, a parked one too.
-	stop := context.AfterFunc(ctx, c.cut)
+	stop := x.req.afterGone(c.cutter)
 	reuse := false
 	defer func() { c.at.release(c, stop() && reuse) }()
 
