@@ -191,10 +191,7 @@ func (c *conn) fetch(head []byte, resp *response) ([]byte, error) {
 			return nil, fmt.Errorf("%w: 101 without a request for it", errResponse)
 		}
 	}
-	if resp.bodyless("GET") {
-		return nil, nil
-	}
-	body := responseBody{c: c, resp: resp, left: max(resp.length, 0)}
+	body := responseBody{c: c, resp: resp, left: max(resp.length, 0), complete: resp.bodyless("GET")}
 	text, err := io.ReadAll(io.LimitReader(&body, maxFetched))
 	resp.reuse = resp.reuse && body.complete && c.r.Buffered() == 0
 	return text, err
@@ -263,7 +260,12 @@ func (r *response) frame(method string, minor int) error {
 		r.length = n
 	}
 	if r.bodyless(method) {
-		// A length, if declared, is what a GET would have had.
+		// A length, if declared, is what a GET would have had. There is none of a 204
+		// (RFC 9110, section 8.6; RFC 9112, section 6.1): one that declares a body may
+		// well send it, and nobody knows when.
+		if r.status == 204 {
+			r.reuse, r.length = r.reuse && !r.chunked && r.length <= 0, -1
+		}
 		r.chunked = false
 		return nil
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -9,17 +10,28 @@ import (
 	"time"
 )
 
+// pipeConn is a connection in use, where nothing is written that is not read, and
+// its other side.
+func pipeConn(t testing.TB) (*conn, net.Conn) {
+	t.Helper()
+	client, server := net.Pipe()
+	client.SetDeadline(time.Now().Add(20 * time.Second))
+	t.Cleanup(func() { client.Close(); server.Close() })
+	a := &address{up: &Upstream{}}
+	a.open.Add(1)
+	a.up.open.Add(1)
+	return newConn(a, client), server
+}
+
 // answer feeds raw bytes to a connection and reads a response from it.
 func answer(t testing.TB, method, raw string) (response, string, error) {
 	t.Helper()
-	client, server := net.Pipe()
-	defer client.Close()
+	c, server := pipeConn(t)
+	defer c.Conn.Close()
 	go func() {
 		io.WriteString(server, raw)
 		server.Close()
 	}()
-	client.SetDeadline(time.Now().Add(5 * time.Second))
-	c := newConn(&address{up: &Upstream{}}, client)
 	var resp response
 	if err := c.readResponse(method, &resp); err != nil {
 		return resp, "", err
@@ -88,6 +100,32 @@ func TestResponses(t *testing.T) {
 	bad("head without an end", "HTTP/1.1 200 OK\r\nA: b\r\n")
 	bad("nothing", "")
 	bad("endless head", "HTTP/1.1 200 OK\r\n"+strings.Repeat("A: "+strings.Repeat("x", 1000)+"\r\n", 400))
+}
+
+// TestFetched: the answer to a question of our own leaves a connection for others
+// only when nothing lies behind it.
+func TestFetched(t *testing.T) {
+	for raw, reuse := range map[string]bool{
+		ok2:                                   true,
+		okChunks + "\r\n":                     true,
+		ok2 + "\r\n":                          false,
+		okChunks + "\r\n" + poison:            false,
+		"HTTP/1.1 204 No Content\r\n\r\n":     true,
+		"HTTP/1.1 204 No Content\r\n\r\nmore": false,
+		"HTTP/1.1 200 OK\r\n\r\nok":           false,
+		fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", maxFetched+1, strings.Repeat("x", maxFetched+1)): false,
+	} {
+		c, server := pipeConn(t)
+		go func() {
+			io.CopyN(io.Discard, server, 1)
+			io.WriteString(server, raw)
+			server.Close()
+		}()
+		var resp response
+		if _, err := c.fetch([]byte("?"), &resp); err != nil || resp.reuse != reuse {
+			t.Errorf("%.80q: reuse %v, error %v", raw, resp.reuse, err)
+		}
+	}
 }
 
 // FuzzResponse: no bytes of a back end may make us panic, or hand on more than

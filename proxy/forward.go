@@ -175,7 +175,7 @@ func (x *exchange) send(ctx context.Context, c *conn, head, inline []byte) (*upl
 		return nil, fmt.Errorf("%w: %w", errUnsent, err)
 	}
 	limit, _ := Deadline(&x.state.cfg.Timeouts, &x.decision, x.req.Target)
-	up := &upload{ctx: ctx, c: c, limit: limit, sent: !streamed}
+	up := &upload{ctx: ctx, c: c, limit: limit, sent: !streamed, partly: err != nil}
 	if streamed {
 		x.streamed = true
 		up.done = make(chan struct{})

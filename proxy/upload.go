@@ -14,12 +14,13 @@ import (
 // upload is a request body on its way while the answer is awaited, and the clock
 // of that answer, which starts when the request is sent whole.
 type upload struct {
-	ctx   context.Context
-	c     *conn
-	limit time.Duration // from the whole request to the head of the answer
-	done  chan struct{} // closed when nothing is sent any more; nil when nothing is streamed
-	ended atomic.Bool   // the client's body has been read to its end
-	ends  atomic.Bool   // nobody wants the rest of it
+	ctx    context.Context
+	c      *conn
+	limit  time.Duration // from the whole request to the head of the answer
+	done   chan struct{} // closed when nothing is sent any more; nil when nothing is streamed
+	partly bool          // the head, or a short body with it, could not be written whole
+	ended  atomic.Bool   // the client's body has been read to its end
+	ends   atomic.Bool   // nobody wants the rest of it
 	// hushed is true when it was stopped while the client was there.
 	hushed bool
 
@@ -84,7 +85,7 @@ const lastWrite = 50 * time.Millisecond
 // send, and not what the upstream does not read.
 func (u *upload) settle(req *Request, reuse bool) bool {
 	if u.done == nil {
-		return reuse
+		return reuse && !u.partly
 	}
 	if reuse && u.ended.Load() {
 		select {

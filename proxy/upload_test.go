@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -11,9 +13,8 @@ import (
 // TestBlockedUpload: a back end that has answered and reads no more does not
 // hold up the end of its answer, although the client has sent its whole body.
 func TestBlockedUpload(t *testing.T) {
-	client, server := net.Pipe() // where nothing is written that is not read
-	defer server.Close()
-	up := &upload{ctx: t.Context(), c: newConn(&address{up: &Upstream{}}, client), done: make(chan struct{})}
+	c, _ := pipeConn(t)
+	up := &upload{ctx: t.Context(), c: c, done: make(chan struct{})}
 	up.ended.Store(true)
 	go func() {
 		_, err := up.c.Write([]byte("the end of the body"))
@@ -55,5 +56,35 @@ func TestBrokenUpload(t *testing.T) {
 		case <-time.After(3 * time.Second):
 			t.Fatalf("after %q the back end still waits", begin)
 		}
+	}
+}
+
+// partial is a connection that takes only a part of what is written, and has an
+// answer ready all the same.
+type partial struct {
+	*net.TCPConn
+	answer *strings.Reader
+}
+
+func (p partial) Read(b []byte) (int, error)  { return p.answer.Read(b) }
+func (p partial) Write(b []byte) (int, error) { return len(b) / 2, os.ErrDeadlineExceeded }
+
+// TestPartlySent: a back end may answer a request of which it took only a part. It
+// is sent nothing more on that connection.
+func TestPartlySent(t *testing.T) {
+	main := newBackend(t, "main")
+	f := newFront(t, oneSite(main, ""))
+	c := f.client(f.https, false)
+	do(t, c, "GET", site+"/_matrix/x", nil)
+	a := f.proxy.state.Load().pools[0].upstreams[0].found.Load().list[0]
+	eventually(t, "the connection is kept", func() bool { return a.unused() == 1 })
+	kept := a.idle[0]
+	kept.Conn = partial{kept.Conn.(*stallConn).Conn.(*net.TCPConn), strings.NewReader(ok2)}
+	if resp, text := do(t, c, "PUT", site+"/_matrix/x", strings.NewReader("short")); resp.StatusCode != 200 || text != "ok" {
+		t.Errorf("%s %q", resp.Status, text)
+	}
+	eventually(t, "the exchange is over", func() bool { return a.inflight.Load() == 0 })
+	if !kept.closed {
+		t.Error("a connection with half a request on it is used again")
 	}
 }
