@@ -47,8 +47,8 @@ test: unit laboratory ## Run everything: checks, unit tests, laboratory (root)
 
 unit: check compiler ## Run formatting, vet and unit tests (no root, loopback only)
 	$(say) 'unit tests, fuzz seeds among them'
-	@if command -v gcc >/dev/null; then CGO_ENABLED=1 $(GO) test -race ./...; \
-	else echo '    without -race: it needs gcc'; CGO_ENABLED=0 $(GO) test ./...; fi
+	@if command -v gcc >/dev/null; then CGO_ENABLED=1 $(GO) test -race -tags invariants ./...; \
+	else echo '    without -race: it needs gcc'; CGO_ENABLED=0 $(GO) test -tags invariants ./...; fi
 
 check:
 	$(say) 'gofmt'
@@ -56,7 +56,7 @@ check:
 		echo "not formatted (remedy: gofmt -w FILE):"; echo "$$unformatted"; exit 1; fi
 	$(say) 'go vet'
 	@$(GO) vet ./...
-	@$(GO) vet -tags integration ./...
+	@$(GO) vet -tags integration,invariants ./...
 
 # The race detector is written in C; Debian's compiler is enough for it.
 compiler:
@@ -97,7 +97,7 @@ fuzz: ## Run each fuzz target for FUZZTIME
 soak: compiler ## Run each fuzz target for SOAKTIME, then the unit tests over and over
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(SOAKTIME)
 	$(say) 'unit tests ten times in random order'
-	@CGO_ENABLED=1 $(GO) test -race -count=10 -shuffle=on ./...
+	@CGO_ENABLED=1 $(GO) test -race -tags invariants -count=10 -shuffle=on ./...
 
 image: ## Build the container image IMAGE with buildah, podman or docker
 	$(if $(BUILDER),,$(error building the image needs buildah, podman or docker (remedy: apt-get install buildah)))

@@ -51,7 +51,7 @@ func (a *address) take(ctx context.Context) (*conn, error) {
 	}
 	c, err := a.dial(ctx)
 	if err != nil {
-		a.inflight.Add(-1)
+		countDown(&a.inflight, "requests under way")
 	}
 	return c, err
 }
@@ -74,7 +74,7 @@ func (a *address) reuse() *conn {
 // release ends what take began: the connection is kept when it may carry
 // another request, else closed.
 func (a *address) release(c *conn, reuse bool) {
-	a.inflight.Add(-1)
+	countDown(&a.inflight, "requests under way")
 	if reuse && !c.closed {
 		a.give(c)
 	} else {
@@ -93,6 +93,9 @@ func (a *address) pop() *conn {
 	c := a.idle[n-1]
 	a.idle[n-1] = nil
 	a.idle = a.idle[:n-1]
+	if invariants {
+		c.watchTaken()
+	}
 	return c
 }
 
@@ -115,8 +118,7 @@ func (a *address) dial(ctx context.Context) (*conn, error) {
 		nc, err = a.handshake(ctx, nc)
 	}
 	if err != nil {
-		a.open.Add(-1)
-		a.up.unreserve()
+		a.closed()
 		if ctx.Err() == nil {
 			a.refused(err, time.Since(start))
 		}
@@ -165,15 +167,18 @@ func (a *address) failed(err error) {
 	}
 }
 
-// closed is for a connection that has ended.
+// closed is for a connection that has ended, or was not made.
 func (a *address) closed() {
-	a.open.Add(-1)
+	countDown(&a.open, "connections to an address")
 	a.up.unreserve()
 }
 
 // give puts a connection back that may carry another request.
 func (a *address) give(c *conn) {
 	c.stale = false
+	if invariants {
+		c.watchReturned()
+	}
 	a.mu.Lock()
 	if a.retired || len(a.idle) >= maxIdle {
 		a.mu.Unlock()

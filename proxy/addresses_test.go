@@ -180,6 +180,10 @@ func TestRetiredWhileAsked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var resp response
+	if _, err := c.fetch([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), &resp); err != nil || !resp.reuse {
+		t.Fatal(err, resp.reuse)
+	}
 	c.at.release(c, true)
 	if n := u.open.Load(); n != 0 {
 		t.Errorf("%d connections are kept", n)

@@ -7,13 +7,12 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"sync"
 )
 
 // copySize is the size of the buffers bodies pass through.
 const copySize = 32 << 10
 
-var copyBuffers = sync.Pool{New: func() any { b := make([]byte, copySize); return &b }}
+var copyBuffers = newBuffers(copySize, copySize)
 
 // maxTrailer bounds the fields after a chunked body, in bytes.
 const maxTrailer = 16 << 10

@@ -27,6 +27,7 @@ var errResponse = errors.New("malformed response")
 type conn struct {
 	net.Conn
 	at       *address
+	watch    connWatch
 	raw      syscall.RawConn       // the socket; nil when there is none
 	probe    func(fd uintptr) bool // look, made once
 	silent   bool                  // what look saw
@@ -63,12 +64,18 @@ func (c *conn) Read(p []byte) (int, error) {
 	if n > 0 {
 		c.received = true
 	}
+	if invariants {
+		c.watchRead(p[:n])
+	}
 	return n, err
 }
 
 func (c *conn) close() {
 	if !c.closed {
 		c.closed = true
+		if invariants {
+			c.watchClosed()
+		}
 		c.Conn.Close()
 		c.at.closed()
 	}
@@ -180,6 +187,9 @@ const maxFetched = 64 << 10
 // connection's deadline bounds it.
 func (c *conn) fetch(head []byte, resp *response) ([]byte, error) {
 	c.sent, c.received = true, false
+	if invariants {
+		c.watchBegun(nil)
+	}
 	if _, err := c.Write(head); err != nil {
 		return nil, err
 	}

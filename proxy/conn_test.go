@@ -109,7 +109,7 @@ func TestFetched(t *testing.T) {
 		ok2:                                   true,
 		okChunks + "\r\n":                     true,
 		ok2 + "\r\n":                          false,
-		okChunks + "\r\n" + poison:            false,
+		okChunks + "\r\n" + stray:             false,
 		"HTTP/1.1 204 No Content\r\n\r\n":     true,
 		"HTTP/1.1 204 No Content\r\n\r\nmore": false,
 		"HTTP/1.1 200 OK\r\n\r\nok":           false,

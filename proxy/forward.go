@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"sync"
 	"time"
 )
 
@@ -21,7 +20,7 @@ var errUpload = errors.New("reading the request's body")
 // errUnsent marks a failure before the upstream can have acted on the request.
 var errUnsent = errors.New("the connection ended before an answer began")
 
-var headBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
+var headBuffers = newBuffers(0, 4096)
 
 // errMisrouted marks an answer by which a process says that it does not know the
 // endpoint. Nothing of it has reached the client.
@@ -29,8 +28,8 @@ var errMisrouted = errors.New("the process does not know this endpoint")
 
 // forward sends the request to the decision's pool and the answer back.
 func (x *exchange) forward(p *pool) {
-	head := headBuffers.Get().(*[]byte)
-	defer func() { headBuffers.Put(head) }()
+	head := headBuffers.lend()
+	defer headBuffers.takeBack(head)
 	defer x.standDown()
 	x.maxBody = int64(maxBody(p.maxUpload, x.decision.Endpoint))
 	if !x.fits(x.req.Length) {
@@ -141,6 +140,9 @@ func (x *exchange) inlineBody() ([]byte, error) {
 // of the answer has reached the client.
 func (x *exchange) converse(ctx context.Context, c *conn, p *pool, head, inline []byte) error {
 	c.sent, c.received = false, false
+	if invariants {
+		c.watchBegun(x)
+	}
 	// A client that leaves frees its upstream at once, a parked one too.
 	stop := x.req.afterGone(c.cutter)
 	reuse := false

@@ -23,6 +23,7 @@ type standard struct {
 // carried is what one request needs of the front end. It is used again, as most
 // requests come and go faster than the memory is collected.
 type carried struct {
+	watch  carriedWatch
 	req    Request
 	resp   responder
 	header Header
@@ -33,6 +34,9 @@ var carriers = sync.Pool{New: func() any { return new(carried) }}
 // ServeHTTP implements http.Handler.
 func (s *standard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := carriers.Get().(*carried)
+	if invariants {
+		c.watchLent()
+	}
 	c.header = fields(c.header[:0], r.Header)
 	c.req = Request{
 		Context: r.Context(), Entrypoint: s.entrypoint, Proto: r.Proto, Method: r.Method,
@@ -48,6 +52,9 @@ func (s *standard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	aborted, unread := c.resp.aborted, c.resp.unread()
 	c.req, c.resp = Request{}, responder{}
 	clear(c.header)
+	if invariants {
+		c.watchReturned()
+	}
 	carriers.Put(c)
 	if aborted {
 		panic(http.ErrAbortHandler)

@@ -42,8 +42,8 @@ func (x *exchange) relay(c *conn, resp *response, p *pool) (reuse bool, err erro
 // copyBody streams the body. When it ends wrongly on either side the client
 // sees a broken response, never a short one that looks whole.
 func (x *exchange) copyBody(body *responseBody, first []byte) bool {
-	buf := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buf)
+	buf := copyBuffers.lend()
+	defer copyBuffers.takeBack(buf)
 	if len(first) > 0 && !x.write(first) {
 		return false
 	}
@@ -52,6 +52,9 @@ func (x *exchange) copyBody(body *responseBody, first []byte) bool {
 	}
 	for {
 		n, err := body.Read(*buf)
+		if invariants {
+			x.watchHolds(body.c)
+		}
 		if n > 0 && !x.write((*buf)[:n]) {
 			return false
 		}

@@ -58,7 +58,7 @@ type exchangeEnd struct {
 const (
 	ok2      = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 	okChunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n"
-	poison   = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
+	stray    = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
 )
 
 var longBody = strings.Repeat("x", 3*inlineBody)
@@ -80,9 +80,9 @@ var ordinary = []exchangeEnd{
 
 // odd are ends after which it never does, however well the answer itself went.
 var odd = []exchangeEnd{
-	{name: "another answer behind", answer: ok2 + poison, want: "200 ok"},
-	{name: "another answer behind chunks", answer: okChunks + "\r\n" + poison, want: "200 ok"},
-	{name: "another answer, late", answer: ok2, late: poison, want: "200 ok"},
+	{name: "another answer behind", answer: ok2 + stray, want: "200 ok"},
+	{name: "another answer behind chunks", answer: okChunks + "\r\n" + stray, want: "200 ok"},
+	{name: "another answer, late", answer: ok2, late: stray, want: "200 ok"},
 	{name: "length shorter than the body", answer: ok2 + "ay", want: "200 ok"},
 	{name: "rest of the body, late", answer: ok2, late: "ay", want: "200 ok"},
 	{name: "empty line behind", answer: ok2 + "\r\n", want: "200 ok"},
@@ -109,8 +109,8 @@ var odd = []exchangeEnd{
 	{name: "HTTP/1.0", answer: "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", want: "200 ok"},
 	{name: "no answer", answer: "garbage\r\n\r\n", want: "502 {"},
 	{name: "101 that nobody asked for", answer: "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n", want: "502 {"},
-	{name: "short upload, another answer behind", method: "POST", body: "short", answer: ok2 + poison, want: "200 ok"},
-	{name: "streamed upload, another answer behind", method: "POST", body: longBody, answer: ok2 + poison, want: "200 ok"},
+	{name: "short upload, another answer behind", method: "POST", body: "short", answer: ok2 + stray, want: "200 ok"},
+	{name: "streamed upload, another answer behind", method: "POST", body: longBody, answer: ok2 + stray, want: "200 ok"},
 	{name: "streamed upload that is not read", method: "POST", body: endlessly, answer: ok2, want: "200 ok"},
 }
 
@@ -233,6 +233,31 @@ func TestExtraBytes(t *testing.T) {
 			if resp, text := do(t, f.client(f.https, false), "GET", "https://matrix.example.com/_matrix/client/versions", nil); text != body {
 				t.Errorf("secure=%v: %s %.20q of %d bytes", secure, resp.Status, text, len(text))
 			}
+		}
+	}
+}
+
+// TestUnsentEnd: a back end that answers before it has the end of the body, which
+// never comes since the client's trailer is none, is sent nothing more on that
+// connection.
+func TestUnsentEnd(t *testing.T) {
+	main := newBackend(t, "main")
+	main.answers(func(w net.Conn, r *bufio.Reader, s seen) bool {
+		if s.field.Get("Expect-No-Body-Read") != "" {
+			r.Discard(len("3\r\nabc\r\n"))
+		}
+		return main.sayName(w, nil, s)
+	})
+	f := newFront(t, oneSite(main, ""))
+	for conns := range 5 {
+		c := f.rawConn(f.https, "http/1.1")
+		io.WriteString(c, "POST /_matrix/x HTTP/1.1\r\nHost: matrix.example.com\r\nExpect-No-Body-Read: 1\r\n"+
+			"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-A : b\r\n\r\n")
+		io.Copy(io.Discard, c)
+		eventually(t, "the exchange is over", func() bool { return f.requests() == 0 })
+		do(t, f.client(f.https, false), "GET", site+"/_matrix/next", nil)
+		if _, n := main.count(); n < conns+2 {
+			t.Errorf("%d connections for %d bodies without an end", n, conns+1)
 		}
 	}
 }

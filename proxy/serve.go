@@ -11,6 +11,7 @@ import (
 
 // exchange is one request on its way and what is known of it.
 type exchange struct {
+	watch    exchangeWatch
 	proxy    *Proxy
 	state    *state
 	req      *Request
@@ -37,6 +38,9 @@ func (p *Proxy) Serve(req *Request, w Responder) {
 	p.metrics.inflight.Inc()
 	defer p.metrics.inflight.Dec()
 	x := exchanges.Get().(*exchange)
+	if invariants {
+		w = x.watchBegun(w)
+	}
 	x.begin(p, req, w)
 	switch d := &x.decision; d.Action {
 	case routing.Proxy:
@@ -84,6 +88,9 @@ func (x *exchange) end() {
 	clear(x.response.header)
 	x.body = responseBody{}
 	x.match = routing.Request{}
+	if invariants {
+		x.watchEnded()
+	}
 }
 
 // upgrade says whether the request asks for a WebSocket where one may be had:

@@ -60,7 +60,7 @@ func (x *exchange) standIn(p *pool) bool {
 		return true
 	}
 	if p.standIns.Add(1) > maxStandIns {
-		p.standIns.Add(-1)
+		countDown(p.standIns, "requests that are stood in for")
 		return false
 	}
 	x.standsIn = p
@@ -69,7 +69,7 @@ func (x *exchange) standIn(p *pool) bool {
 
 func (x *exchange) standDown() {
 	if x.standsIn != nil {
-		x.standsIn.standIns.Add(-1)
+		countDown(x.standsIn.standIns, "requests that are stood in for")
 		x.standsIn = nil
 	}
 }

@@ -83,7 +83,9 @@ func (t *turnstile) giveUp(turn chan struct{}) bool {
 func (t *turnstile) leave() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.under--
+	if t.under--; invariants && t.under < 0 {
+		violated("requests that passed a turnstile: %d are counted", t.under)
+	}
 	t.admit()
 }
 

@@ -126,8 +126,8 @@ func (u *upload) explain(err error) error {
 
 // stream copies the request's body to the upstream, in its own framing.
 func (x *exchange) stream(c *conn, up *upload) error {
-	buf := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buf)
+	buf := copyBuffers.lend()
+	defer copyBuffers.takeBack(buf)
 	var scratch []byte
 	var sent int64
 	for {
@@ -138,6 +138,9 @@ func (x *exchange) stream(c *conn, up *upload) error {
 		}
 		if sent += int64(n); !x.fits(sent) {
 			return errTooLarge
+		}
+		if invariants {
+			x.watchHolds(c)
 		}
 		if n > 0 {
 			var werr error

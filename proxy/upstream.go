@@ -94,7 +94,7 @@ func (u *Upstream) take(ctx context.Context, c *choosing) (*conn, error) {
 		if got := a.reuse(); got != nil {
 			return got, nil
 		}
-		a.inflight.Add(-1)
+		countDown(&a.inflight, "requests under way")
 	}
 	set, err := u.resolve(ctx)
 	if err != nil {
@@ -110,7 +110,7 @@ func (u *Upstream) reserve() bool {
 		if n := u.open.Add(1); u.max == 0 || n <= u.max {
 			return true
 		}
-		u.open.Add(-1)
+		u.unreserve()
 		if !u.closeIdle() {
 			return false
 		}
@@ -128,7 +128,7 @@ func (u *Upstream) closeIdle() bool {
 	return false
 }
 
-func (u *Upstream) unreserve() { u.open.Add(-1) }
+func (u *Upstream) unreserve() { countDown(&u.open, "connections to an upstream") }
 
 // full says whether all the connections that max_conns allows are in use.
 func (u *Upstream) full() bool { return u.max > 0 && u.inflight() >= u.max }

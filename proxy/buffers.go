@@ -1,0 +1,42 @@
+package proxy
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// buffers lends pieces of memory that are used again.
+type buffers struct{ pool sync.Pool }
+
+func newBuffers(length, capacity int) *buffers {
+	return &buffers{sync.Pool{New: func() any {
+		b := make([]byte, length, capacity)
+		if invariants {
+			poison(b)
+		}
+		return &b
+	}}}
+}
+
+func (p *buffers) lend() *[]byte {
+	b := p.pool.Get().(*[]byte)
+	if invariants {
+		watchLent(b)
+	}
+	return b
+}
+
+// takeBack ends what lend began: nobody uses b any more.
+func (p *buffers) takeBack(b *[]byte) {
+	if invariants {
+		watchReturned(b)
+	}
+	p.pool.Put(b)
+}
+
+// countDown takes one from a counter, which never falls below zero.
+func countDown(n *atomic.Int64, what string) {
+	if left := n.Add(-1); invariants && left < 0 {
+		violated("%s: %d are counted", what, left)
+	}
+}
