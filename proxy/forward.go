@@ -28,8 +28,6 @@ var errMisrouted = errors.New("the process does not know this endpoint")
 
 // forward sends the request to the decision's pool and the answer back.
 func (x *exchange) forward(p *pool) {
-	head := headBuffers.lend()
-	defer headBuffers.takeBack(head)
 	defer x.standDown()
 	x.maxBody = int64(maxBody(p.maxUpload, x.decision.Endpoint))
 	if !x.fits(x.req.Length) {
@@ -57,8 +55,7 @@ func (x *exchange) forward(p *pool) {
 			return
 		}
 		x.record.Upstream = c.at.up.Name
-		*head = x.appendHead((*head)[:0], by, inline)
-		err = x.converse(ctx, c, by, *head, inline)
+		err = x.converse(ctx, c, by, inline)
 		x.judge(c, err)
 		x.standDown()
 		switch {
@@ -138,7 +135,7 @@ func (x *exchange) inlineBody() ([]byte, error) {
 
 // converse carries one exchange over c. It returns an error only when nothing
 // of the answer has reached the client.
-func (x *exchange) converse(ctx context.Context, c *conn, p *pool, head, inline []byte) error {
+func (x *exchange) converse(ctx context.Context, c *conn, p *pool, inline []byte) error {
 	c.sent, c.received = false, false
 	if invariants {
 		c.watchBegun(x)
@@ -148,7 +145,7 @@ func (x *exchange) converse(ctx context.Context, c *conn, p *pool, head, inline 
 	reuse := false
 	defer func() { c.at.release(c, stop() && reuse) }()
 
-	up, err := x.send(ctx, c, head, inline)
+	up, err := x.send(ctx, c, p, inline)
 	if err != nil {
 		return err
 	}
@@ -170,9 +167,9 @@ func (x *exchange) converse(ctx context.Context, c *conn, p *pool, head, inline 
 }
 
 // send writes the head with a short body, or starts to stream a long one.
-func (x *exchange) send(ctx context.Context, c *conn, head, inline []byte) (*upload, error) {
+func (x *exchange) send(ctx context.Context, c *conn, p *pool, inline []byte) (*upload, error) {
 	streamed := x.req.Body != nil && inline == nil
-	n, err := c.Write(append(head, inline...))
+	n, err := x.sendHead(c, p, inline)
 	if c.sent = n > 0; err != nil && !c.answered() {
 		return nil, fmt.Errorf("%w: %w", errUnsent, err)
 	}
@@ -184,6 +181,15 @@ func (x *exchange) send(ctx context.Context, c *conn, head, inline []byte) (*upl
 		go func() { up.finish(x.stream(c, up)) }()
 	}
 	return up, nil
+}
+
+// sendHead writes the head with a short body. The memory for it is given back at
+// once: thousands of requests wait for their answers at the same time.
+func (x *exchange) sendHead(c *conn, p *pool, inline []byte) (int, error) {
+	head := headBuffers.lend()
+	defer headBuffers.takeBack(head)
+	*head = append(x.appendHead((*head)[:0], p, inline), inline...)
+	return c.Write(*head)
 }
 
 // answered says whether an answer lies ready although writing failed, as when

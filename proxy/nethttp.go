@@ -31,12 +31,21 @@ type carried struct {
 
 var carriers = sync.Pool{New: func() any { return new(carried) }}
 
-// ServeHTTP implements http.Handler.
+// ServeHTTP implements http.Handler. What it needs before and after the request
+// is under way has functions of its own: a request may be parked here for long, and
+// with a smaller frame its goroutine's stack shrinks to half.
 func (s *standard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := carriers.Get().(*carried)
 	if invariants {
 		c.watchLent()
 	}
+	c.load(s, w, r)
+	s.proxy.Serve(&c.req, &c.resp)
+	c.unload(w)
+}
+
+// load takes in what net/http parsed.
+func (c *carried) load(s *standard, w http.ResponseWriter, r *http.Request) {
 	c.header = fields(c.header[:0], r.Header)
 	c.req = Request{
 		Context: r.Context(), Entrypoint: s.entrypoint, Proto: r.Proto, Method: r.Method,
@@ -48,7 +57,11 @@ func (s *standard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Body != nil && r.Body != http.NoBody {
 		c.resp.receive(&c.req, stall)
 	}
-	s.proxy.Serve(&c.req, &c.resp)
+}
+
+// unload leaves c for the next request, and to net/http what the connection needs
+// after this one.
+func (c *carried) unload(w http.ResponseWriter) {
 	aborted, unread := c.resp.aborted, c.resp.unread()
 	c.req, c.resp = Request{}, responder{}
 	clear(c.header)
