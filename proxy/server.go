@@ -87,9 +87,15 @@ func (s *Server) bounded(cfg *configs.Config, h http.Handler) *http.Server {
 		ReadHeaderTimeout: cfg.Timeouts.Head.Std(),
 		IdleTimeout:       cfg.Timeouts.Idle.Std(),
 		MaxHeaderBytes:    int(cfg.Limits.Head),
+		HTTP2:             &http.HTTP2Config{MaxReadFrameSize: maxFrame},
 		ErrorLog:          log.New(&complaints{s.log}, "", 0),
 	}
 }
+
+// maxFrame is the largest frame of HTTP/2 that is taken, the least that there may be
+// (RFC 9113, section 6.5.2). Each connection has memory for the largest that was
+// announced to it, whether it comes or not; net/http's own bound is a mebibyte.
+const maxFrame = 16 << 10
 
 // Start accepts connections on every listener.
 func (s *Server) Start() {
