@@ -54,6 +54,17 @@ func (b *responseBody) Read(p []byte) (n int, err error) {
 // waits says whether the next Read would wait for the upstream, so that what was
 // read so far has to go out first.
 func (b *responseBody) waits() bool {
+	framed := b.resp.chunked || b.resp.length >= 0
+	for b.short() {
+		if !framed || !b.c.more() {
+			return true
+		}
+	}
+	return false
+}
+
+// short says whether the next Read needs more than lies in the buffer.
+func (b *responseBody) short() bool {
 	ahead, _ := b.c.r.Peek(b.c.r.Buffered())
 	switch {
 	case b.complete || b.resp.length >= 0 && b.left == 0:

@@ -91,6 +91,21 @@ func (c *conn) quiet() bool {
 	return err == nil && c.silent && !c.decrypted()
 }
 
+// more takes up what has arrived meanwhile, without waiting, and says whether that
+// was anything. Why a connection ended may be forgotten over it, so that it is not
+// for bodies whose end is that of the connection.
+func (c *conn) more() bool {
+	if _, secure := c.Conn.(*tls.Conn); secure || c.raw == nil {
+		return false // part of a record would have to be waited for
+	}
+	if c.raw.Read(c.probe) != nil || c.silent {
+		return false
+	}
+	before := c.r.Buffered()
+	_, _ = c.r.Peek(before + 1) // an error comes again
+	return c.r.Buffered() > before
+}
+
 // look notes whether nothing can be read from the socket.
 func (c *conn) look(fd uintptr) bool {
 	var b [1]byte

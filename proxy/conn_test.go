@@ -146,3 +146,103 @@ func FuzzResponse(f *testing.F) {
 		}
 	})
 }
+
+// TestWaits: what lies on the socket is not waited for, what lies nowhere is.
+func TestWaits(t *testing.T) {
+	long := strings.Repeat("x", 1<<16)
+	chunk := fmt.Sprintf("%x\r\n%s\r\n", len(long), long)
+	for _, c := range []struct {
+		name, head string
+		early      string // of the body, before the first look
+		read       int    // bytes of it that are read before
+		waits      bool
+	}{
+		{"counted", "Content-Length: 65536", long, 40000, false},
+		{"counted, all read", "Content-Length: 65536", long, len(long), false},
+		{"counted, not all there", "Content-Length: 65537", long, len(long), true},
+		{"counted, nothing there", "Content-Length: 65537", "", 0, true},
+		{"chunked", "Transfer-Encoding: chunked", chunk, 40000, false},
+		{"chunked, between chunks", "Transfer-Encoding: chunked", chunk + chunk, len(long), false},
+		{"chunked, the last", "Transfer-Encoding: chunked", chunk + "0\r\n\r\n", len(long), false},
+		{"chunked, no more there", "Transfer-Encoding: chunked", chunk, len(long), true},
+		{"chunked, half a size there", "Transfer-Encoding: chunked", chunk + "10", len(long), true},
+		{"chunked, half a trailer there", "Transfer-Encoding: chunked", chunk + "0\r\nX: y\r\n", len(long), true},
+		{"to the end", "X: y", long, len(long), true},
+	} {
+		near, far := tcpPair(t)
+		conn := newConn(&address{up: &Upstream{}}, near)
+		io.WriteString(far, "HTTP/1.1 200 OK\r\n"+c.head+"\r\n\r\n"+c.early)
+		var resp response
+		if err := conn.readResponse("GET", &resp); err != nil {
+			t.Fatal(err)
+		}
+		body := &responseBody{c: conn, resp: &resp, left: max(resp.length, 0)}
+		if _, err := io.ReadFull(body, make([]byte, c.read)); err != nil {
+			t.Fatal(err)
+		}
+		if c.waits {
+			time.Sleep(20 * time.Millisecond) // for what should not come
+			if !body.waits() {
+				t.Errorf("%s: does not wait", c.name)
+			}
+			continue
+		}
+		eventually(t, c.name+": does not wait", func() bool { return !body.waits() })
+		if rest, err := io.ReadAll(io.LimitReader(body, 100)); len(rest) == 0 && !errors.Is(err, io.EOF) && err != nil {
+			t.Errorf("%s: then %d bytes, %v", c.name, len(rest), err)
+		}
+	}
+}
+
+// TestWaitsAtBreak: a connection that ended is not waited for by the look itself,
+// and its end is seen by the next Read.
+func TestWaitsAtBreak(t *testing.T) {
+	for _, c := range []struct {
+		head  string
+		reset bool
+	}{{"Content-Length: 10", false}, {"Content-Length: 10", true}, {"X: y", true}} {
+		near, far := tcpPair(t)
+		conn := newConn(&address{up: &Upstream{}}, near)
+		io.WriteString(far, "HTTP/1.1 200 OK\r\n"+c.head+"\r\n\r\nhalf")
+		var resp response
+		if err := conn.readResponse("GET", &resp); err != nil {
+			t.Fatal(err)
+		}
+		body := &responseBody{c: conn, resp: &resp, left: max(resp.length, 0)}
+		if _, err := io.ReadFull(body, make([]byte, 4)); err != nil {
+			t.Fatal(err)
+		}
+		if c.reset {
+			far.(*net.TCPConn).SetLinger(0)
+		}
+		far.Close()
+		for range 20 {
+			if !body.waits() {
+				t.Fatal("there is more than there is")
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if n, err := body.Read(make([]byte, 10)); n != 0 || err == nil || errors.Is(err, io.EOF) {
+			t.Errorf("%s, reset=%v: then %d bytes, %v", c.head, c.reset, n, err)
+		}
+	}
+}
+
+// tcpPair are the two ends of a connection.
+func tcpPair(t *testing.T) (near, far net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if near, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if far, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { near.Close(); far.Close() })
+	near.SetDeadline(time.Now().Add(20 * time.Second))
+	return near, far
+}
