@@ -159,6 +159,8 @@ func (c *conn) readResponse(method string, resp *response) error {
 	return resp.frame(method, minor)
 }
 
+var headEnd = []byte("\r\n\r\n")
+
 // readHead returns a head up to its blank line, which is left out. Mostly the
 // whole head lies in the buffer, so that one string holds it.
 func (c *conn) readHead() (string, error) {
@@ -166,7 +168,7 @@ func (c *conn) readHead() (string, error) {
 		return "", err
 	}
 	ahead, _ := c.r.Peek(c.r.Buffered())
-	i := bytes.Index(ahead, []byte("\r\n\r\n"))
+	i := bytes.Index(ahead, headEnd)
 	if i < 0 {
 		return c.gatherHead()
 	}

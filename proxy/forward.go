@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -140,10 +141,8 @@ func (x *exchange) converse(ctx context.Context, c *conn, p *pool, inline []byte
 	if invariants {
 		c.watchBegun(x)
 	}
-	// A client that leaves frees its upstream at once, a parked one too.
-	stop := x.req.afterGone(c.cutter)
 	reuse := false
-	defer func() { c.at.release(c, stop() && reuse) }()
+	defer func() { c.at.release(c, x.unattend() && reuse && !c.isCut.Load()) }()
 
 	up, err := x.send(ctx, c, p, inline)
 	if err != nil {
@@ -166,6 +165,22 @@ func (x *exchange) converse(ctx context.Context, c *conn, p *pool, inline []byte
 	return nil
 }
 
+// attend has a client that leaves free its upstream, a parked one at once. It costs
+// more than most answers take, so it is called when something has to be waited for.
+func (x *exchange) attend(c *conn) {
+	if x.attended == nil {
+		x.attended = x.req.afterGone(c.cutter)
+	}
+}
+
+// unattend ends attend, and says whether the client was there all the while, as far
+// as anybody looked.
+func (x *exchange) unattend() bool {
+	stop := x.attended
+	x.attended = nil
+	return stop == nil || stop()
+}
+
 // send writes the head with a short body, or starts to stream a long one.
 func (x *exchange) send(ctx context.Context, c *conn, p *pool, inline []byte) (*upload, error) {
 	streamed := x.req.Body != nil && inline == nil
@@ -178,6 +193,7 @@ func (x *exchange) send(ctx context.Context, c *conn, p *pool, inline []byte) (*
 	if streamed {
 		x.streamed = true
 		up.done = make(chan struct{})
+		x.attend(c)
 		go func() { up.finish(x.stream(c, up)) }()
 	}
 	return up, nil
@@ -190,6 +206,16 @@ func (x *exchange) sendHead(c *conn, p *pool, inline []byte) (int, error) {
 	defer headBuffers.takeBack(head)
 	*head = append(x.appendHead((*head)[:0], p, inline), inline...)
 	return c.Write(*head)
+}
+
+// promptly says whether a whole head comes within d.
+func (c *conn) promptly(ctx context.Context, d time.Duration) bool {
+	c.limitRead(ctx, time.Now().Add(d))
+	if _, err := c.r.Peek(1); err != nil {
+		return false
+	}
+	ahead, _ := c.r.Peek(c.r.Buffered())
+	return bytes.Contains(ahead, headEnd)
 }
 
 // answered says whether an answer lies ready although writing failed, as when
@@ -205,10 +231,18 @@ func (c *conn) answered() bool {
 // that it is still at work has enough of them for the longest deadline.
 const maxInterim = 100
 
+// unattendedWait is how long an answer is awaited before anybody looks whether the
+// client is still there.
+const unattendedWait = 50 * time.Millisecond
+
 // await reads the response's head, passing interim ones on, within the
 // deadline of the endpoint. The clock starts when the request is sent whole.
 func (x *exchange) await(c *conn, resp *response, up *upload, p *pool) error {
-	up.await(true)
+	prompt := x.attended == nil && c.promptly(x.req.Context, min(unattendedWait, up.limit))
+	if !prompt {
+		x.attend(c)
+		up.await(true)
+	}
 	defer up.await(false)
 	for interim := 0; ; interim++ {
 		if err := c.readResponse(x.req.Method, resp); err != nil {
@@ -226,6 +260,8 @@ func (x *exchange) await(c *conn, resp *response, up *upload, p *pool) error {
 			return nil
 		case resp.status != 100:
 			x.w.Inform(resp.status, x.responseHeader(resp, nil))
+			x.attend(c)
+			up.await(true)
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"vestibule/routing"
 )
 
 // Metrics are what the proxy counts. Labels never hold a path, a user or a
@@ -23,6 +25,7 @@ type Metrics struct {
 	reload   prometheus.Gauge
 	reloaded prometheus.Gauge
 	draining prometheus.Gauge
+	recent   [256]atomic.Pointer[counted]
 }
 
 // NewMetrics registers the proxy's metrics with r.
@@ -82,9 +85,38 @@ var codes = func() (c [600]string) {
 
 func (m *Metrics) observe(x *exchange) {
 	d := &x.decision
-	entrypoint, class := x.req.Entrypoint.Name, string(d.Class)
-	m.requests.WithLabelValues(entrypoint, d.Site, class, x.record.Upstream, codes[x.record.Status%600]).Inc()
-	m.duration.WithLabelValues(entrypoint, d.Site, class).Observe(time.Since(x.record.Start).Seconds())
+	s := m.counts(&countedID{x.req.Entrypoint.Name, d.Site, string(d.Class), x.record.Upstream, x.record.Status % len(codes)}, d.Pool)
+	s.requests.Inc()
+	s.duration.Observe(time.Since(x.record.Start).Seconds())
+}
+
+// counted is what one kind of request counts to.
+type counted struct {
+	countedID
+	requests prometheus.Counter
+	duration prometheus.Observer
+}
+
+type countedID struct {
+	entrypoint, site, class, upstream string
+	status                            int
+}
+
+// counts finds what a request counts to. Most are of a kind seen a moment ago;
+// comparing those names costs less than looking them up.
+func (m *Metrics) counts(id *countedID, p *routing.Pool) *counted {
+	slot := uint(id.status)
+	if p != nil {
+		slot += 31 * uint(p.Index+1)
+	}
+	recent := &m.recent[(slot+7*uint(len(id.entrypoint)))%uint(len(m.recent))]
+	if s := recent.Load(); s != nil && s.countedID == *id {
+		return s
+	}
+	s := &counted{*id, m.requests.WithLabelValues(id.entrypoint, id.site, id.class, id.upstream, codes[id.status]),
+		m.duration.WithLabelValues(id.entrypoint, id.site, id.class)}
+	recent.Store(s)
+	return s
 }
 
 func (m *Metrics) misrouted(p *pool, upstream string) {

@@ -47,7 +47,7 @@ func (x *exchange) copyBody(body *responseBody, first []byte) bool {
 	if len(first) > 0 && !x.write(first) {
 		return false
 	}
-	if body.waits() && !x.flush() {
+	if body.waits() && !x.pause(body) {
 		return false // the head does not wait for a body that is still to come
 	}
 	for {
@@ -70,10 +70,16 @@ func (x *exchange) copyBody(body *responseBody, first []byte) bool {
 			x.w.Abort()
 			return false
 		}
-		if body.waits() && !x.flush() {
+		if body.waits() && !x.pause(body) {
 			return false
 		}
 	}
+}
+
+// pause sends what there is before the rest of the body is waited for.
+func (x *exchange) pause(body *responseBody) bool {
+	x.attend(body.c)
+	return x.flush()
 }
 
 func (x *exchange) endResponse(body *responseBody) {
@@ -123,6 +129,7 @@ func (x *exchange) misrouted(p *pool, resp *response, body *responseBody) (first
 		return nil, false
 	}
 	limit, _ := Deadline(&x.state.cfg.Timeouts, &x.decision, x.req.Target)
+	x.attend(body.c)
 	body.c.limitRead(x.req.Context, time.Now().Add(limit)) // for the head waits for it
 	defer body.c.limitRead(x.req.Context, time.Time{})
 	first = make([]byte, most)

@@ -28,6 +28,8 @@ type exchange struct {
 	streamed bool   // a part of the body has been read that cannot be read again
 	standsIn *pool  // the main process, while it answers for another class
 	auth     [2]string
+	// attended ends attend; nil while nobody looks whether the client is there.
+	attended func() bool
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}

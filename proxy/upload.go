@@ -108,7 +108,7 @@ func (u *upload) settle(req *Request, reuse bool) bool {
 func (c *conn) limitRead(ctx context.Context, t time.Time) {
 	c.setReadDeadline(t)
 	if ctx.Err() != nil {
-		c.SetDeadline(time.Unix(1, 0))
+		c.cut()
 	}
 }
 
