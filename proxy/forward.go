@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"time"
 )
 
@@ -211,6 +212,7 @@ func (x *exchange) sendHead(c *conn, p *pool, inline []byte) (int, error) {
 // promptly says whether a whole head comes within d.
 func (c *conn) promptly(ctx context.Context, d time.Duration) bool {
 	c.limitRead(ctx, time.Now().Add(d))
+	runtime.Gosched() // a read that came too early would be a system call for nothing
 	if _, err := c.r.Peek(1); err != nil {
 		return false
 	}
