@@ -6,6 +6,8 @@
 GO       ?= go
 FUZZTIME ?= 20s
 SOAKTIME ?= 10m
+SOAK_REQUESTS ?= 10000000
+REQUESTS ?= 200000
 LAB_TIMEOUT ?= 20m
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
@@ -30,7 +32,7 @@ say = @printf '==> %s\n'
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test unit check laboratory-tools laboratory integration lint bench fuzz soak image screenshot docs clean compiler
+.PHONY: help build demo test unit answers check laboratory-tools laboratory integration lint bench fuzz soak image screenshot docs clean compiler
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,13 +44,17 @@ build: ## Build the static binary bin/vestibule
 demo: ## Run a whole front door on loopback, nothing needed
 	@$(GO) run ./cmd/vestibule demo
 
-test: unit laboratory ## Run everything: checks, unit tests, laboratory (root)
+test: unit answers laboratory ## Run everything: checks, unit tests, laboratory (root)
 	$(say) 'everything passed'
 
 unit: check compiler ## Run formatting, vet and unit tests (no root, loopback only)
 	$(say) 'unit tests, fuzz seeds among them'
 	@if command -v gcc >/dev/null; then CGO_ENABLED=1 $(GO) test -race -tags invariants ./...; \
 	else echo '    without -race: it needs gcc'; CGO_ENABLED=0 $(GO) test -tags invariants ./...; fi
+
+answers: ## Send REQUESTS requests amid every trouble: does each get its answer?
+	$(say) '$(REQUESTS) requests, each of which gets its own answer or a visible error'
+	@$(GO) test -tags invariants -v -count=1 -timeout 0 -run '^TestSoak$$' ./proxy -args -soak.requests=$(REQUESTS)
 
 check:
 	$(say) 'gofmt'
@@ -94,7 +100,8 @@ fuzz: ## Run each fuzz target for FUZZTIME
 		echo "==> $$target in $$(dirname "$$file"), $(FUZZTIME)"; \
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null || exit 1; done
 
-soak: compiler ## Run each fuzz target for SOAKTIME, then the unit tests over and over
+soak: compiler ## Send SOAK_REQUESTS requests, run each fuzz target for SOAKTIME, then the unit tests over and over
+	@$(MAKE) --no-print-directory answers REQUESTS=$(SOAK_REQUESTS)
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(SOAKTIME)
 	$(say) 'unit tests ten times in random order'
 	@CGO_ENABLED=1 $(GO) test -race -tags invariants -count=10 -shuffle=on ./...

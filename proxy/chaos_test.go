@@ -17,14 +17,13 @@ import (
 )
 
 // chaos is processes that come, go and misbehave, behind a front door that is
-// reloaded meanwhile. It remembers all upstreams and addresses there were.
+// reloaded meanwhile.
 type chaos struct {
 	t         *testing.T
 	front     *front
 	port      string
 	processes []*process
-	upstreams map[*Upstream]bool
-	addresses map[*address]bool
+	ledger    *ledger
 }
 
 // process is one that listens at an address, or does not.
@@ -50,8 +49,8 @@ func (p *process) stop() {
 	p.listener = nil
 }
 
-// unruly is misbehave for requests that know nothing of it; as Synapse it also
-// answers probes, whose tokens are, and what it does not know.
+// unruly answers in one of all ways; as Synapse it also answers probes, whose tokens
+// are, and what it does not know.
 func unruly(w net.Conn, r *bufio.Reader, s seen) bool {
 	switch n := rand.IntN(100); {
 	case strings.HasPrefix(s.line, "GET /health ") && n < 90:
@@ -63,9 +62,15 @@ func unruly(w net.Conn, r *bufio.Reader, s seen) bool {
 	case n < 13:
 		time.Sleep(time.Second) // longer than the answer may take
 	}
-	s.field.Set("X-Id", fmt.Sprintf("id%d", rand.IntN(1000)))
-	s.field.Set("X-Kind", kinds[rand.IntN(len(kinds))])
-	return misbehave(w, r, s)
+	method, _, _ := strings.Cut(s.line, " ")
+	over := make(chan struct{})
+	close(over)
+	q := &asked{method: method, id: fmt.Sprintf("id%d", rand.IntN(1000)), status: 200, length: 2 + rand.IntN(20000)}
+	for q.kind == nil || q.kind.every > 0 { // as those last too long
+		q.kind = &kinds[rand.IntN(len(kinds))]
+	}
+	_, keep := q.reply(nil, w, r, mainWorker, over)
+	return keep
 }
 
 func respond(w io.Writer, status int, fields, body string) bool {
@@ -85,20 +90,6 @@ func (c *chaos) configuration() string {
 	return fmt.Sprintf("logging: { access: false }\ntimeouts: { response: 500ms, sync_margin: 500ms, initial_sync: 500ms }\nsites:\n  - server_name: example.com\n"+
 		"    synapse: { main: %q, hold: %s, workers: { sync: [%s], client_reader: %s, streams: { typing: [%q] } } }\n",
 		at(0), []string{"0s", "100ms", "300ms"}[rand.IntN(3)], strings.Join(syncs[:1+rand.IntN(3)], ", "), readers[rand.IntN(3)], at(4))
-}
-
-// note remembers what is in use.
-func (c *chaos) note() {
-	c.front.proxy.mu.Lock()
-	defer c.front.proxy.mu.Unlock()
-	for _, u := range c.front.proxy.upstreams {
-		c.upstreams[u] = true
-		if set := u.found.Load(); set != nil {
-			for _, a := range set.list {
-				c.addresses[a] = true
-			}
-		}
-	}
 }
 
 // operate changes something every few milliseconds until ctx ends, and in the end
@@ -123,7 +114,7 @@ func (c *chaos) operate(ctx context.Context, s *nameServer) {
 				p.start(c.t)
 			}
 		}
-		c.note()
+		c.ledger.note(c.front.proxy)
 	}
 }
 
@@ -164,7 +155,7 @@ func TestChaosLeavesNothing(t *testing.T) {
 	if testing.Short() {
 		lasts = 2 * time.Second
 	}
-	c := &chaos{t: t, upstreams: map[*Upstream]bool{}, addresses: map[*address]bool{}}
+	c := &chaos{t: t, ledger: newLedger()}
 	_, c.port, _ = net.SplitHostPort(freeAddress(t))
 	for range 5 {
 		c.processes = append(c.processes, &process{target: freeAddress(t)})
@@ -179,7 +170,7 @@ func TestChaosLeavesNothing(t *testing.T) {
 	c.front = &front{t: t, probed: true, lookup: s.lookup}
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
 	c.front.open(c.front.load(c.configuration()))
-	c.note()
+	c.ledger.note(c.front.proxy)
 
 	ctx, cancel := context.WithTimeout(t.Context(), lasts)
 	defer cancel()
@@ -198,14 +189,9 @@ func TestChaosLeavesNothing(t *testing.T) {
 		client.CloseIdleConnections()
 	}
 	eventually(t, "nothing is under way", func() bool { return gauge(t, c.front, "vestibule_requests_in_flight") == 0 })
-	c.note()
-	for u := range c.upstreams {
-		if n := u.standIns.Load(); n != 0 {
-			t.Errorf("%s stands in for %d requests", u.Name, n)
-		}
-	}
+	c.ledger.note(c.front.proxy)
 	c.front.server.Stop(0)
-	eventually(t, "all that is counted is nothing", func() bool { return c.counts() == "" })
+	eventually(t, "all that is counted is nothing", func() bool { return c.ledger.counts() == "" })
 	for _, p := range c.processes {
 		if p.listener != nil {
 			p.stop()
@@ -218,19 +204,4 @@ func TestChaosLeavesNothing(t *testing.T) {
 			t.Errorf("%s is 0: the test has not tried it", name)
 		}
 	}
-}
-
-// counts are what is still counted.
-func (c *chaos) counts() (text string) {
-	for u := range c.upstreams {
-		if n := u.open.Load(); n != 0 {
-			text += fmt.Sprintf("%s: %d connections\n", u.Name, n)
-		}
-	}
-	for a := range c.addresses {
-		if open, inflight := a.open.Load(), a.inflight.Load(); open != 0 || inflight != 0 {
-			text += fmt.Sprintf("%s: %d connections, %d requests\n", a.target, open, inflight)
-		}
-	}
-	return text
 }

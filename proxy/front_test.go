@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -377,7 +378,7 @@ func newSelfSigned(t testing.TB) *selfSigned {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"*.example.com"}}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour), DNSNames: []string{"*.example.com"}}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -415,6 +416,19 @@ func eventually(t testing.TB, what string, so func() bool) {
 			t.Fatalf("never: %s", what)
 		}
 	}
+}
+
+// openFiles counts this process's file descriptors.
+func openFiles(t testing.TB) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skip("needs /proc")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
 }
 
 // cpuTime is the processor time this process has used.
