@@ -129,6 +129,46 @@ func TestMessages2(t *testing.T) {
 	})
 }
 
+// lateTrailer says which front ends let a trailer pass that comes after the reset of
+// its stream, as one does that was on its way (RFC 9113, section 5.1). net/http ends
+// the connection, with all that is under way on it (h2_bundle.go, processHeaders).
+var lateTrailer = map[string]bool{"standard": false}
+
+func TestLateTrailer(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		b := newRecorder(t, &scripted{text: "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", early: true, close: true})
+		f := e.front(t, fmt.Sprintf("sites: [{ server_name: example.com, synapse: { main: %q, hold: 1s } }]", b.url()), true)
+		c := f.rawConn(f.https, "h2")
+		framer := http2.NewFramer(c, c)
+		framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+		io.WriteString(c, http2.ClientPreface)
+		framer.WriteSettings()
+		m := message2{fields: "trailer: x-checksum"}
+		framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: m.block(), EndHeaders: true})
+		for {
+			frame, err := framer.ReadFrame()
+			if err != nil {
+				if lateTrailer[e.name] {
+					t.Error(err)
+				}
+				return
+			}
+			switch f := frame.(type) {
+			case *http2.RSTStreamFrame:
+				framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: compress2([][2]string{{"x-checksum", "abc"}}), EndStream: true, EndHeaders: true})
+				framer.WritePing(false, [8]byte{1})
+			case *http2.PingFrame:
+				if f.IsAck() {
+					if !lateTrailer[e.name] {
+						t.Error("the connection lives on: say so in docs/conformance.md")
+					}
+					return
+				}
+			}
+		}
+	})
+}
+
 func (m *message2) check(t *testing.T, f *front, b *recorder, late time.Duration) {
 	status := m.ask(f.https, late)
 	time.Sleep(20 * time.Millisecond)

@@ -319,6 +319,9 @@ func (c *conn2) write(frames func() error) error {
 
 // ask implements caller.
 func (c *caller2) ask(p *plan) *answered {
+	if !p.calm || kinds[p.kind].early {
+		p.trailer = false // which may come too late: see lateTrailer
+	}
 	a := &answered{plan: p, length: -1}
 	conn, err := c.client.use()
 	if err != nil {
