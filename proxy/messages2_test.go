@@ -148,12 +148,14 @@ func TestLateTrailer(t *testing.T) {
 		for {
 			frame, err := framer.ReadFrame()
 			if err != nil {
-				if lateTrailer[e.name] {
-					t.Error(err)
-				}
-				return
+				t.Fatal(err)
 			}
 			switch f := frame.(type) {
+			case *http2.GoAwayFrame:
+				if lateTrailer[e.name] {
+					t.Errorf("the connection ends: %v", f.ErrCode)
+				}
+				return
 			case *http2.RSTStreamFrame:
 				framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: compress2([][2]string{{"x-checksum", "abc"}}), EndStream: true, EndHeaders: true})
 				framer.WritePing(false, [8]byte{1})
