@@ -44,6 +44,8 @@ var owners = map[string][]string{
 	"golang.org/x/oauth2":                 {"acme"},
 	"go.uber.org/zap":                     {"acme"},
 	"gopkg.in/yaml.v3":                    {"configs", "migrate"},
+	"github.com/andybalholm/brotli":       {"proxy"},
+	"github.com/klauspost/compress":       {"proxy"},
 	"github.com/prometheus/client_golang": {"proxy", "cmd"},
 	"github.com/rogpeppe/go-internal":     {"cmd"},
 	"golang.org/x/net/http/httpguts":      {"configs", "proxy"},

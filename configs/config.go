@@ -62,6 +62,10 @@ type Config struct {
 	// Limits bound sizes and counts.
 	Limits Limits `yaml:"limits"`
 
+	// Compression has answers that are text compressed for clients that ask for it,
+	// with zstd, brotli or gzip. Optional. Defaults to true.
+	Compression bool `yaml:"compression"`
+
 	// Engine is the HTTP server in front: "standard" (net/http). Optional.
 	// Defaults to standard; "own" is not supported yet.
 	Engine string `yaml:"engine"`

@@ -28,9 +28,10 @@ func Default() *Config {
 			Federation:  Duration(5 * time.Minute),
 			Grace:       Duration(8 * time.Second),
 		},
-		Limits:  Limits{Head: 64 << 10},
-		Engine:  "standard",
-		Logging: Logging{Level: "info", Access: true, Addresses: "full"},
+		Limits:      Limits{Head: 64 << 10},
+		Compression: true,
+		Engine:      "standard",
+		Logging:     Logging{Level: "info", Access: true, Addresses: "full"},
 	}
 }
 

@@ -51,6 +51,7 @@ func TestDefaults(t *testing.T) {
 		"files":        cfg.Files,
 		"response":     cfg.Timeouts.Response.Std(),
 		"head":         cfg.Limits.Head,
+		"compression":  cfg.Compression,
 		"main's place": site.Synapse.Main.Place,
 		"site's place": site.Place,
 	}, map[string]any{
@@ -72,6 +73,7 @@ func TestDefaults(t *testing.T) {
 		"files":        []string{"examples/minimal.yaml"},
 		"response":     time.Minute,
 		"head":         Size(65536),
+		"compression":  true,
 		"main's place": Place{"examples/minimal.yaml", 7, 24},
 		"site's place": Place{"examples/minimal.yaml", 6, 5},
 	})
@@ -104,6 +106,7 @@ func TestEverything(t *testing.T) {
 		"hold":          site.Synapse.Hold.Std(),
 		"max_upload":    site.Synapse.MaxUpload,
 		"endpoints":     fmt.Sprint(cfg.Limits.Endpoints),
+		"compression":   cfg.Compression,
 		"stall":         cfg.Timeouts.Stall.Std(),
 		"mas":           site.MAS.Host + site.MAS.Path,
 		"element":       site.Element.Host + site.Element.Path,
@@ -143,6 +146,7 @@ func TestEverything(t *testing.T) {
 		"hold":          time.Duration(0),
 		"max_upload":    Size(50 << 20),
 		"endpoints":     "map[initial_sync:{50 5s} route:hookshot:{2 0s}]",
+		"compression":   false,
 		"stall":         90 * time.Second,
 		"mas":           "auth.example.com/",
 		"element":       "matrix.example.com/element",

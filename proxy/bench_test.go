@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -49,6 +50,33 @@ func BenchmarkForwardBody(b *testing.B) {
 			for b.Loop() {
 				do(b, client, "PUT", "https://matrix.example.com/_matrix/client/v3/rooms/%21a%3Aexample.com/send/m.room.message/1", strings.NewReader(`{"body":"hello"}`))
 			}
+		})
+	}
+}
+
+// BenchmarkSync is a sync of 100 KiB as Synapse sends it, in chunks of 1 KiB.
+// "ratio" is by how much the body became smaller.
+func BenchmarkSync(b *testing.B) {
+	body := syncBody(100 << 10)
+	for _, accept := range []string{"identity", "zstd", "br", "gzip"} {
+		b.Run(accept, func(b *testing.B) {
+			main := newBackend(b, "main")
+			main.forgetful = true
+			answer := chunked("Content-Type: application/json\r\n", 1<<10, body)
+			main.answers(func(w net.Conn, _ *bufio.Reader, _ seen) bool {
+				_, err := io.WriteString(w, answer)
+				return err == nil
+			})
+			f := newFront(b, oneSite(main, ""))
+			client := f.client(f.https, true)
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			sent := 0
+			for b.Loop() {
+				_, text := do(b, client, "GET", "https://matrix.example.com/_matrix/client/v3/sync", nil, "Accept-Encoding", accept)
+				sent = len(text)
+			}
+			b.ReportMetric(float64(len(body))/float64(sent), "ratio")
 		})
 	}
 }

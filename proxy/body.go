@@ -82,6 +82,20 @@ func (b *responseBody) short() bool {
 	return end < 0 || end+1 == len(ahead) // no size yet, or nothing behind it
 }
 
+// ahead reads into buf without waiting, until there is enough or no more. first is
+// what was read before; all of it together is returned. What goes wrong shows again
+// in the next Read.
+func (b *responseBody) ahead(buf, first []byte, enough int) []byte {
+	n := copy(buf, first)
+	for n < enough && !b.waits() {
+		m, err := b.Read(buf[n:])
+		if n += m; err != nil {
+			break
+		}
+	}
+	return buf[:n]
+}
+
 func (b *responseBody) readCounted(p []byte) (int, error) {
 	if b.left == 0 {
 		b.complete = true

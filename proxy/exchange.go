@@ -101,6 +101,7 @@ type Local func(method, document string, header func(name string) string) Answer
 // Answer is a whole response of our own.
 type Answer struct {
 	Status int
+	// Header is changed by who sends the answer.
 	Header Header
 	Body   []byte
 }

@@ -25,7 +25,7 @@ type Metrics struct {
 	reload   prometheus.Gauge
 	reloaded prometheus.Gauge
 	draining prometheus.Gauge
-	recent   [256]atomic.Pointer[counted]
+	recent   [256]atomic.Pointer[tally]
 }
 
 // NewMetrics registers the proxy's metrics with r.
@@ -85,35 +85,35 @@ var codes = func() (c [600]string) {
 
 func (m *Metrics) observe(x *exchange) {
 	d := &x.decision
-	s := m.counts(&countedID{x.req.Entrypoint.Name, d.Site, string(d.Class), x.record.Upstream, x.record.Status % len(codes)}, d.Pool)
+	s := m.tally(&tallyID{x.req.Entrypoint.Name, d.Site, string(d.Class), x.record.Upstream, x.record.Status % len(codes)}, d.Pool)
 	s.requests.Inc()
 	s.duration.Observe(time.Since(x.record.Start).Seconds())
 }
 
-// counted is what one kind of request counts to.
-type counted struct {
-	countedID
+// tally is what one kind of request counts to.
+type tally struct {
+	tallyID
 	requests prometheus.Counter
 	duration prometheus.Observer
 }
 
-type countedID struct {
+type tallyID struct {
 	entrypoint, site, class, upstream string
 	status                            int
 }
 
-// counts finds what a request counts to. Most are of a kind seen a moment ago;
+// tally finds what a request counts to. Most are of a kind seen a moment ago;
 // comparing those names costs less than looking them up.
-func (m *Metrics) counts(id *countedID, p *routing.Pool) *counted {
+func (m *Metrics) tally(id *tallyID, p *routing.Pool) *tally {
 	slot := uint(id.status)
 	if p != nil {
 		slot += 31 * uint(p.Index+1)
 	}
 	recent := &m.recent[(slot+7*uint(len(id.entrypoint)))%uint(len(m.recent))]
-	if s := recent.Load(); s != nil && s.countedID == *id {
+	if s := recent.Load(); s != nil && s.tallyID == *id {
 		return s
 	}
-	s := &counted{*id, m.requests.WithLabelValues(id.entrypoint, id.site, id.class, id.upstream, codes[id.status]),
+	s := &tally{*id, m.requests.WithLabelValues(id.entrypoint, id.site, id.class, id.upstream, codes[id.status]),
 		m.duration.WithLabelValues(id.entrypoint, id.site, id.class)}
 	recent.Store(s)
 	return s

@@ -28,6 +28,8 @@ type Proxy struct {
 	caps      turnstiles
 	unprobed  bool // upstreams are not probed, in tests
 
+	compressors compressors
+
 	mu        sync.Mutex
 	upstreams map[upstreamID]*Upstream
 	releases  map[string]routing.Release // that sites run, as far as is known; never changed, only replaced

@@ -21,7 +21,7 @@ func (x *exchange) relay(c *conn, resp *response, p *pool) (reuse bool, err erro
 	body := &x.body
 	*body = responseBody{c: c, resp: resp, left: max(resp.length, 0)}
 	if resp.bodyless(x.req.Method) {
-		x.w.Head(resp.status, x.responseHeader(resp, p), length)
+		x.head(resp.status, x.responseHeader(resp, p), length)
 		return resp.reuse && c.r.Buffered() == 0, nil
 	}
 	first, misrouted := x.misrouted(p, resp, body)
@@ -32,18 +32,24 @@ func (x *exchange) relay(c *conn, resp *response, p *pool) (reuse bool, err erro
 		c.expect(x.state.cfg.Timeouts.Stall.Std())
 		defer c.expectNone()
 	}
-	x.w.Head(resp.status, x.responseHeader(resp, p), length)
-	if !x.copyBody(body, first) {
+	buf := copyBuffers.lend()
+	defer copyBuffers.takeBack(buf)
+	if length < 0 {
+		if first = body.ahead(*buf, first, minCompressed); body.complete && len(body.trailer) == 0 {
+			length = int64(len(first))
+		}
+	}
+	x.head(resp.status, x.responseHeader(resp, p), length)
+	if !x.copyBody(body, first, *buf) {
 		return false, nil
 	}
 	return resp.reuse && body.complete && c.r.Buffered() == 0, nil
 }
 
-// copyBody streams the body. When it ends wrongly on either side the client
-// sees a broken response, never a short one that looks whole.
-func (x *exchange) copyBody(body *responseBody, first []byte) bool {
-	buf := copyBuffers.lend()
-	defer copyBuffers.takeBack(buf)
+// copyBody streams the body, of which first was read already, through buf. When it
+// ends wrongly on either side the client sees a broken response, never a short one
+// that looks whole.
+func (x *exchange) copyBody(body *responseBody, first, buf []byte) bool {
 	if len(first) > 0 && !x.write(first) {
 		return false
 	}
@@ -51,14 +57,17 @@ func (x *exchange) copyBody(body *responseBody, first []byte) bool {
 		return false // the head does not wait for a body that is still to come
 	}
 	for {
-		n, err := body.Read(*buf)
+		n, err := body.Read(buf)
 		if invariants {
 			x.watchHolds(body.c)
 		}
-		if n > 0 && !x.write((*buf)[:n]) {
+		if n > 0 && !x.write(buf[:n]) {
 			return false
 		}
 		if errors.Is(err, io.EOF) {
+			if !x.finish() {
+				return false
+			}
 			x.endResponse(body)
 			return true
 		}
@@ -85,24 +94,14 @@ func (x *exchange) pause(body *responseBody) bool {
 func (x *exchange) endResponse(body *responseBody) {
 	var trailer Header
 	for _, f := range body.trailer {
-		if !droppedFromResponse(f.Name, nil) && !barredFromTrailer(f.Name) {
+		if !droppedFromResponse(f.Name, nil) && !barredFromTrailer(f.Name) && (x.coding == uncoded || !isDigest(f.Name)) {
 			trailer = append(trailer, f)
 		}
 	}
-	if len(trailer) > 0 && x.flush() { // or a short body gets a length, and no trailer
+	if len(trailer) > 0 && x.reached(x.w.Flush()) { // or a short body gets a length, and no trailer
 		x.w.Trailer(trailer)
 	}
 }
-
-// write sends a part of the body to the client.
-func (x *exchange) write(p []byte) bool {
-	n, err := x.w.Write(p)
-	x.record.Sent += int64(n)
-	return x.reached(err)
-}
-
-// flush sends what was written so far.
-func (x *exchange) flush() bool { return x.reached(x.w.Flush()) }
 
 // reached says whether what was sent got to the client.
 func (x *exchange) reached(err error) bool {

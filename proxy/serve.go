@@ -27,6 +27,8 @@ type exchange struct {
 	maxBody  int64  // of the request, in bytes; 0 when there is no bound
 	streamed bool   // a part of the body has been read that cannot be read again
 	standsIn *pool  // the main process, while it answers for another class
+	coding   coding // of the answer's body
+	encoder  encoder
 	auth     [2]string
 	// attended ends attend; nil while nobody looks whether the client is there.
 	attended func() bool
@@ -85,6 +87,7 @@ func (x *exchange) end() {
 	if x.state.access {
 		x.log()
 	}
+	x.release()
 	x.proxy, x.state, x.req, x.w = nil, nil, nil, nil
 	clear(x.auth[:])
 	clear(x.response.header)
@@ -198,9 +201,9 @@ func (x *exchange) answer(a Answer) {
 	if a.Status == 204 || a.Status == 304 {
 		length = -1
 	}
-	x.w.Head(a.Status, a.Header, length)
-	if x.req.Method != "HEAD" && len(a.Body) > 0 {
-		x.write(a.Body)
+	x.head(a.Status, a.Header, length)
+	if x.req.Method != "HEAD" && len(a.Body) > 0 && x.write(a.Body) {
+		x.finish()
 	}
 }
 
