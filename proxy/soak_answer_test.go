@@ -150,7 +150,7 @@ func (a *answered) outcome() soakOutcome {
 	if a.plan.leaves == stallsInUpload && (how == wholeAnswer || how == ourRefusal && a.status != 408) {
 		a.wrong("half an upload is answered with %d", a.status)
 	}
-	if a.plan.leaves == stallsInAnswer && how != brokenAnswer {
+	if a.plan.leaves == stallsInAnswer && how != brokenAnswer && how != clientLeft {
 		a.wrong("an answer that was not read is %s", outcomeNames[how])
 	}
 	return how
