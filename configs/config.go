@@ -601,6 +601,13 @@ type Timeouts struct {
 type Limits struct {
 	// Head bounds a request's head. Optional. Defaults to 64KiB.
 	Head Size `yaml:"head"`
+	// Connections bounds the connections that clients have open, on all entrypoints
+	// but internal and admin together, whoever they are. When one more comes, those
+	// without a request make room, the oldest first; while requests are under way on all,
+	// it is refused. Half of the files that the process may open (ulimit -n) are the
+	// most there can be, for a request mostly needs a second one. Optional. Defaults to
+	// 20000.
+	Connections int `yaml:"connections"`
 	// Endpoints bounds the requests under way for each site, by endpoint: the word
 	// that explain names, such as initial_sync, whatever class then serves it.
 	// Further ones wait for their turn, then get 429 M_LIMIT_EXCEEDED. Optional.

@@ -28,7 +28,7 @@ func Default() *Config {
 			Federation:  Duration(5 * time.Minute),
 			Grace:       Duration(8 * time.Second),
 		},
-		Limits:      Limits{Head: 64 << 10},
+		Limits:      Limits{Head: 64 << 10, Connections: 20000},
 		Compression: true,
 		Engine:      "standard",
 		Logging:     Logging{Level: "info", Access: true, Addresses: "full"},

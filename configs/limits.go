@@ -12,6 +12,7 @@ func (l *Limits) check(at spot, sites []*Site) {
 	if head := at.key("head"); head.written() && (l.Head < 4<<10 || l.Head > 16<<20) {
 		head.fail(quote(l.Head.String())+" is out of range", "write a size from 4KiB to 16MiB")
 	}
+	at.key("connections").inRange(l.Connections, 16, 1000000)
 	for _, endpoint := range slices.Sorted(maps.Keys(l.Endpoints)) {
 		key := at.key("endpoints").key(string(endpoint))
 		key.failIf(limitedMistake(endpoint, sites))

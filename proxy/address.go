@@ -105,8 +105,8 @@ func (a *address) dial(ctx context.Context) (*conn, error) {
 	if err := a.health.recent(time.Now()); err != nil {
 		return nil, err
 	}
-	if !a.up.reserve() {
-		return nil, errMaxConns
+	if err := a.up.reserve(); err != nil {
+		return nil, err
 	}
 	a.open.Add(1)
 	start := time.Now()
@@ -119,7 +119,10 @@ func (a *address) dial(ctx context.Context) (*conn, error) {
 	}
 	if err != nil {
 		a.closed()
-		if ctx.Err() == nil {
+		switch {
+		case outOfFiles(err):
+			return nil, fmt.Errorf("%w: %w", errFiles, err)
+		case ctx.Err() == nil:
 			a.refused(err, time.Since(start))
 		}
 		return nil, err

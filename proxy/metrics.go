@@ -13,19 +13,22 @@ import (
 // Metrics are what the proxy counts. Labels never hold a path, a user or a
 // token, so their number is bounded by the configuration.
 type Metrics struct {
-	requests *prometheus.CounterVec
-	duration *prometheus.HistogramVec
-	up       *upstreams
-	lost     *prometheus.CounterVec
-	standIns *prometheus.CounterVec
-	whoami   *prometheus.CounterVec
-	limited  *prometheus.CounterVec
-	inflight prometheus.Gauge
-	outdated *prometheus.GaugeVec
-	reload   prometheus.Gauge
-	reloaded prometheus.Gauge
-	draining prometheus.Gauge
-	recent   [256]atomic.Pointer[tally]
+	requests    *prometheus.CounterVec
+	duration    *prometheus.HistogramVec
+	up          *upstreams
+	lost        *prometheus.CounterVec
+	standIns    *prometheus.CounterVec
+	whoami      *prometheus.CounterVec
+	limited     *prometheus.CounterVec
+	inflight    prometheus.Gauge
+	connections prometheus.Gauge
+	evicted     prometheus.Counter
+	refused     prometheus.Counter
+	outdated    *prometheus.GaugeVec
+	reload      prometheus.Gauge
+	reloaded    prometheus.Gauge
+	draining    prometheus.Gauge
+	recent      [256]atomic.Pointer[tally]
 }
 
 // NewMetrics registers the proxy's metrics with r.
@@ -52,6 +55,12 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			[]string{"site", "class"}),
 		inflight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_requests_in_flight",
 			Help: "Requests under way, parked ones included."}),
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_connections",
+			Help: "Connections that clients have open, those of the internal and admin entrypoints not counted."}),
+		evicted: prometheus.NewCounter(prometheus.CounterOpts{Name: "vestibule_connections_evicted_total",
+			Help: "Idle connections of clients that were closed to make room for others."}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "vestibule_connections_refused_total",
+			Help: "Connections of clients that were closed at once, because requests were under way on as many as there may be."}),
 		outdated: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "vestibule_catalogue_outdated",
 			Help: "1 when a site runs a release of Synapse that the catalogue of endpoints was not held against."}, []string{"site"}),
 		reload: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_config_last_reload_successful",
@@ -61,7 +70,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		draining: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_draining",
 			Help: "1 while the process is stopping."}),
 	}
-	r.MustRegister(m.requests, m.duration, m.up, m.lost, m.standIns, m.whoami, m.limited, m.inflight, m.outdated, m.reload, m.reloaded, m.draining)
+	r.MustRegister(m.requests, m.duration, m.up, m.lost, m.standIns, m.whoami, m.limited, m.inflight,
+		m.connections, m.evicted, m.refused, m.outdated, m.reload, m.reloaded, m.draining)
 	return m
 }
 

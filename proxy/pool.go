@@ -169,7 +169,7 @@ func (p *pool) connect(ctx context.Context, key []byte, from time.Time, spared b
 			continue
 		}
 		left := time.Until(p.holdUntil(from, spared))
-		if left <= 0 || !absent(err) && !errors.Is(err, errMaxConns) {
+		if left <= 0 || !absent(err) && !busy(err) {
 			return nil, err
 		}
 		if err := sleep(ctx, min(wait, left)); err != nil {

@@ -26,7 +26,8 @@ type Proxy struct {
 	whoami    *whoami
 	lookup    lookup
 	caps      turnstiles
-	unprobed  bool // upstreams are not probed, in tests
+	budget    budget // of connections to upstreams
+	unprobed  bool   // upstreams are not probed, in tests
 
 	compressors compressors
 
@@ -88,8 +89,10 @@ func (st *state) identifyUpstream(u configs.Upstream) (upstreamID, error) {
 // New returns a Proxy that has nothing to serve yet: call Apply first. Requests
 // are written to accessLog, all else to log.
 func New(metrics *Metrics, log, accessLog *slog.Logger) *Proxy {
-	return &Proxy{metrics: metrics, log: log, accessLog: accessLog, whoami: newWhoami(metrics),
+	p := &Proxy{metrics: metrics, log: log, accessLog: accessLog, whoami: newWhoami(metrics),
 		lookup: net.DefaultResolver.LookupNetIP, upstreams: map[upstreamID]*Upstream{}, releases: map[string]routing.Release{}}
+	p.budget.most, p.budget.spare = int64(maxConnections()), p.spareConnection
+	return p
 }
 
 // Apply makes a configuration the one that new requests are served by. locals
@@ -215,7 +218,7 @@ func (p *Proxy) buildPool(st *state, rp *routing.Pool, used, had map[upstreamID]
 			if used[id], err = newUpstream(u, id, p.lookup, p.log); err != nil {
 				return nil, err
 			}
-			used[id].stall = p.stall
+			used[id].stall, used[id].budget = p.stall, &p.budget
 		}
 		if rp.Class == configs.ClassMain {
 			used[id].main.Store(true)

@@ -184,7 +184,7 @@ func failure(err error) (status int, errcode, text string) {
 		return 408, "M_UNKNOWN", "The request's body stopped coming."
 	case errors.Is(err, errUpload):
 		return 400, "M_UNKNOWN", "The request's body ended before its time."
-	case errors.Is(err, errMaxConns) || errors.Is(err, errCrowded):
+	case busy(err) || errors.Is(err, errCrowded):
 		return 503, "M_UNKNOWN", "This part of the server is busy. Try again in a moment."
 	case absent(err):
 		return 503, "M_UNKNOWN", "This part of the server is not running at the moment. Try again in a moment."

@@ -34,6 +34,7 @@ type Server struct {
 	routed    []*http.Server // parallel to listeners.Routed
 	redirect  *http.Server
 	admin     *http.Server
+	clients   *connections
 	log       *slog.Logger
 	draining  atomic.Bool
 	wg        sync.WaitGroup
@@ -43,6 +44,7 @@ type Server struct {
 // entrypoint. Nothing is accepted before Start.
 func NewServer(p *Proxy, cfg *configs.Config, ls *Listeners, certs Certificates, admin http.Handler, log *slog.Logger) *Server {
 	s := &Server{proxy: p, listeners: ls, log: log}
+	s.clients = &connections{most: p.clientConnections, metrics: p.metrics, log: log, open: map[*stallConn]struct{}{}}
 	for i := range ls.Routed {
 		s.routed = append(s.routed, s.routedServer(cfg, &ls.Routed[i], certs))
 	}
@@ -88,6 +90,7 @@ func (s *Server) bounded(cfg *configs.Config, h http.Handler) *http.Server {
 		IdleTimeout:       cfg.Timeouts.Idle.Std(),
 		MaxHeaderBytes:    int(cfg.Limits.Head),
 		HTTP2:             &http.HTTP2Config{MaxReadFrameSize: maxFrame},
+		ConnState:         noteState,
 		ErrorLog:          log.New(&complaints{s.log}, "", 0),
 	}
 }
@@ -99,22 +102,30 @@ const maxFrame = 16 << 10
 
 // Start accepts connections on every listener.
 func (s *Server) Start() {
+	if wanted, most := s.proxy.Config().Limits.Connections, maxConnections(); wanted > most {
+		s.log.Info("the limit of open files leaves room for fewer connections than limits.connections", "wanted", wanted, "limit", most,
+			"hint", "raise it: LimitNOFILE= in the systemd unit, --ulimit nofile= for a container")
+	}
 	for i := range s.listeners.Routed {
 		r := &s.listeners.Routed[i]
 		for _, l := range r.Listeners {
-			s.accept(s.routed[i], l, r.TLS)
+			clients := s.clients
+			if r.Entrypoint.Role == routing.Internal { // the operator's own
+				clients = nil
+			}
+			s.accept(s.routed[i], l, r.TLS, clients)
 		}
 	}
 	for _, l := range s.listeners.HTTP {
-		s.accept(s.redirect, l, false)
+		s.accept(s.redirect, l, false, s.clients)
 	}
 	for _, l := range s.listeners.Admin {
-		s.accept(s.admin, l, false)
+		s.accept(s.admin, l, false, nil)
 	}
 }
 
-func (s *Server) accept(srv *http.Server, l net.Listener, secure bool) {
-	l = stallListener{l, s.proxy.stall}
+func (s *Server) accept(srv *http.Server, l net.Listener, secure bool, clients *connections) {
+	l = stallListener{l, s.proxy.stall, clients}
 	s.wg.Go(func() {
 		var err error
 		if secure {

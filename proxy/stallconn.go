@@ -15,6 +15,9 @@ type stallConn struct {
 	net.Conn
 	stall func() time.Duration
 
+	of        *connections // among which it counts; nil for none
+	idleSince atomic.Int64 // without a request, Unix nanoseconds; 0 while one is under way
+
 	armed atomic.Int64 // when the deadline was set, Unix nanoseconds; 0 when it is none of ours
 	mu    sync.Mutex   // held while a deadline for writing is set
 	other bool         // somebody else's holds
@@ -86,6 +89,14 @@ func (c *stallConn) SetDeadline(t time.Time) error {
 	return c.SetReadDeadline(t)
 }
 
+// Close implements net.Conn.
+func (c *stallConn) Close() error {
+	if c.of != nil {
+		c.of.leave(c)
+	}
+	return c.Conn.Close()
+}
+
 // CloseWrite ends the direction to the other side.
 func (c *stallConn) CloseWrite() error {
 	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
@@ -102,19 +113,27 @@ func (c *stallConn) SyscallConn() (syscall.RawConn, error) {
 	return nil, errors.ErrUnsupported
 }
 
-// stallListener accepts stallConns.
+// stallListener accepts stallConns, which count among those of clients unless
+// clients is nil.
 type stallListener struct {
 	net.Listener
-	stall func() time.Duration
+	stall   func() time.Duration
+	clients *connections
 }
 
 // Accept implements net.Listener.
 func (l stallListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	for {
+		nc, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		c := &stallConn{Conn: nc, stall: l.stall}
+		if l.clients == nil || l.clients.admit(c) {
+			return c, nil
+		}
+		nc.Close()
 	}
-	return &stallConn{Conn: c, stall: l.stall}, nil
 }
 
 // stall is how long a body may stand still.

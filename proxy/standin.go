@@ -37,7 +37,7 @@ func (x *exchange) connect(ctx context.Context, p *pool, spares []*routing.Pool)
 	from := time.Now()
 	c, err := p.connect(ctx, x.decision.Key.Value, from, len(spares) > 0)
 	for i, spare := range spares {
-		if err == nil || ctx.Err() != nil || errors.Is(err, errMaxConns) { // busy is not down
+		if err == nil || ctx.Err() != nil || busy(err) { // which is not down
 			break
 		}
 		p = x.state.pools[spare.Index]

@@ -32,6 +32,7 @@ type Upstream struct {
 	lookup  lookup
 	log     *slog.Logger
 	stall   func() time.Duration // how long it may read nothing; nil for ever
+	budget  *budget              // of all upstreams; nil for none
 	synapse atomic.Bool          // a process of Synapse, which answers /health
 	main    atomic.Bool          // the main process, whose release counts
 	stop    context.CancelFunc   // ends the probes
@@ -103,23 +104,32 @@ func (u *Upstream) take(ctx context.Context, c *choosing) (*conn, error) {
 	return set.choose(c).take(ctx)
 }
 
-// reserve counts a connection to be opened; false when there may be no more. An
-// idle one to another address makes room: it keeps nobody waiting.
-func (u *Upstream) reserve() bool {
-	for {
-		if n := u.open.Add(1); u.max == 0 || n <= u.max {
-			return true
-		}
-		u.unreserve()
+// openToUpstream is what is counted here.
+const openToUpstream = "connections to an upstream"
+
+// reserve counts a connection to be opened, unless there may be no more. An idle
+// one to another address makes room: it keeps nobody waiting.
+func (u *Upstream) reserve() error {
+	for n := u.open.Add(1); u.max > 0 && n > u.max; n = u.open.Add(1) {
+		countDown(&u.open, openToUpstream)
 		if !u.closeIdle() {
-			return false
+			return errMaxConns
 		}
 	}
+	if u.budget != nil && !u.budget.take() {
+		countDown(&u.open, openToUpstream)
+		return errFiles
+	}
+	return nil
 }
 
 // closeIdle closes one connection that is idle, and says whether there was one.
 func (u *Upstream) closeIdle() bool {
-	for _, a := range u.found.Load().list {
+	set := u.found.Load()
+	if set == nil {
+		return false
+	}
+	for _, a := range set.list {
 		if c := a.pop(); c != nil {
 			c.close()
 			return true
@@ -128,7 +138,12 @@ func (u *Upstream) closeIdle() bool {
 	return false
 }
 
-func (u *Upstream) unreserve() { countDown(&u.open, "connections to an upstream") }
+func (u *Upstream) unreserve() {
+	countDown(&u.open, openToUpstream)
+	if u.budget != nil {
+		u.budget.give()
+	}
+}
 
 // full says whether all the connections that max_conns allows are in use.
 func (u *Upstream) full() bool { return u.max > 0 && u.inflight() >= u.max }
