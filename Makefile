@@ -32,7 +32,7 @@ say = @printf '==> %s\n'
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test unit answers check laboratory-tools laboratory integration lint bench fuzz soak image screenshot docs clean compiler
+.PHONY: help build demo test unit answers siege check laboratory-tools laboratory integration lint bench fuzz soak image screenshot docs clean compiler
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,7 +44,7 @@ build: ## Build the static binary bin/vestibule
 demo: ## Run a whole front door on loopback, nothing needed
 	@$(GO) run ./cmd/vestibule demo
 
-test: unit answers laboratory ## Run everything: checks, unit tests, laboratory (root)
+test: unit answers siege laboratory ## Run everything: checks, unit tests, siege, laboratory (root)
 	$(say) 'everything passed'
 
 unit: check compiler ## Run formatting, vet and unit tests (no root, loopback only)
@@ -55,6 +55,12 @@ unit: check compiler ## Run formatting, vet and unit tests (no root, loopback on
 answers: ## Send REQUESTS requests amid every trouble: does each get its answer?
 	$(say) '$(REQUESTS) requests, each of which gets its own answer or a visible error'
 	@$(GO) test -tags invariants -v -count=1 -timeout 0 -run '^TestSoak$$' ./proxy -args -soak.requests=$(REQUESTS)
+
+# With the program as a process of its own, whose memory is looked at, and with the
+# machine for itself: these tests keep it busy.
+siege: ## Run crowds, large bodies and hostile clients against the program (no root, loopback only)
+	$(say) 'siege: crowds, large bodies and hostile clients (two to three minutes)'
+	@CGO_ENABLED=0 $(GO) test -tags integration -v -count=1 -timeout 15m -run '^(TestCrowd|TestSlowBodies|TestGibibyte|TestHostileClients|TestFewFiles)$$' ./cmd/vestibule/
 
 check:
 	$(say) 'gofmt'

@@ -49,7 +49,7 @@ var owners = map[string][]string{
 	"github.com/prometheus/client_golang": {"proxy", "cmd"},
 	"github.com/rogpeppe/go-internal":     {"cmd"},
 	"golang.org/x/net/http/httpguts":      {"configs", "proxy"},
-	"golang.org/x/net/http2":              {"proxy"},
+	"golang.org/x/net/http2":              {"proxy", "cmd"},
 	"golang.org/x/net/idna":               {"configs"},
 }
 

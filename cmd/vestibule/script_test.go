@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +15,24 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"vestibule": main})
+	if play := peers[filepath.Base(os.Args[0])]; play != nil {
+		play(os.Args[1:])
+		return
+	}
+	testscript.Main(tidy{m}, map[string]func(){"vestibule": main})
+}
+
+// peers are what this test does under another name, as a process of its own.
+var peers = map[string]func(args []string){}
+
+// builtDir is where tests have built the program; tidy removes it after them.
+var builtDir string
+
+type tidy struct{ *testing.M }
+
+func (m tidy) Run() int {
+	defer os.RemoveAll(builtDir)
+	return m.M.Run()
 }
 
 // TestScripts runs the commands as a shell does. In a script $HTTPS, $FEDERATION,
