@@ -56,6 +56,7 @@ func listenControl(path string, s *service) (*control, error) {
 	mux.HandleFunc("POST /certificates/renew", func(w http.ResponseWriter, r *http.Request) {
 		serveSteps(w, r, renewing(s.certs, r.URL.Query().Get("name")))
 	})
+	handleProfiles(mux)
 	return &control{path: path, listener: l, server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}, nil
 }
 
