@@ -9,6 +9,8 @@ SOAKTIME ?= 10m
 SOAK_REQUESTS ?= 10000000
 REQUESTS ?= 200000
 LAB_TIMEOUT ?= 20m
+# Flags of the benchmark, such as BENCH='-rounds 9 -work h1,h2'.
+BENCH ?=
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 BUILDER  ?= $(firstword $(foreach tool,buildah podman docker,$(if $(shell command -v $(tool)),$(tool))))
@@ -32,7 +34,7 @@ say = @printf '==> %s\n'
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test unit answers siege check laboratory-tools laboratory integration lint bench fuzz soak image screenshot docs clean compiler
+.PHONY: help build demo test unit answers siege check laboratory-tools laboratory integration lint bench microbench fuzz soak image screenshot docs clean compiler
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,7 +100,14 @@ lint: ## Run golangci-lint, pinned (the first time builds it: minutes)
 	$(say) 'golangci-lint'
 	@$(GO) run $(GOLANGCI_LINT) run --build-tags integration ./...
 
-bench: ## Run the benchmarks of routing and proxy
+bench: build ## Measure against nginx, HAProxy and Caddy (root the first time; BENCH='-h' lists flags)
+	$(say) 'benchmark: installing what is missing'
+	@GO=$(GO) bench/setup.sh
+	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./bench
+	$(say) 'benchmark: all proxies, one after the other (docs/performance.md)'
+	@bin/bench $(BENCH)
+
+microbench: ## Run the benchmarks of routing and proxy by themselves
 	@$(GO) test -run '^$$' -bench . -benchmem ./routing/ ./proxy/
 
 fuzz: ## Run each fuzz target for FUZZTIME

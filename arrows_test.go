@@ -25,6 +25,7 @@ var arrows = map[string][]string{
 	"check":       {"routing", "wellknown", "acme"},
 	"migrate":     {"routing"},
 	"cmd":         {"acme", "check", "migrate", "proxy", "routing", "wellknown"},
+	"bench":       {},       // it runs vestibule as anybody does
 	"integration": {"acme"}, // for the stand-ins beside it, such as acme/ovhtest
 }
 
