@@ -100,13 +100,13 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%s: %v, not %s", tt.args, err, tt.want)
 		}
 	}
-	o, err := parseOptions([]string{"-targets", "haproxy", "-also", "own=v;engine: own;GOGC=400"}, io.Discard)
+	o, err := parseOptions([]string{"-targets", "haproxy", "-polls", "7", "-also", "own=v;engine: own;GOGC=400"}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	own := o.targets[1]
-	if o.base != "haproxy" || own.name != "own" || own.program != "v" || strings.Join(own.lines, "|") != "engine: own" || strings.Join(own.env, "|") != "GOGC=400" {
-		t.Errorf("base %q, target %+v", o.base, own)
+	if o.base != "haproxy" || own.name != "own" || own.program != "v" || strings.Join(own.lines, "|") != "engine: own" || strings.Join(own.env, "|") != "GOGC=400" || strings.Join(o.amounts, "|") != "-polls 7" {
+		t.Errorf("base %q, amounts %q, target %+v", o.base, o.amounts, own)
 	}
 	if _, err := parseOptions([]string{"-h"}, io.Discard); !errors.Is(err, flag.ErrHelp) {
 		t.Errorf("-h: %v", err)

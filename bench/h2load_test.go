@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// What h2load 1.52 and 1.64 print at the end.
+// h2loadOutput is what h2load 1.52 prints at the end.
 const h2loadOutput = `progress: 100% done
 TLS Protocol: TLSv1.3
 Application protocol: h2

@@ -24,7 +24,8 @@ type options struct {
 	dir         string
 	from        string
 	markdown    bool
-	profile     int // seconds, 0 is none
+	profile     int      // seconds, 0 is none
+	amounts     []string // the flags given that change what a figure means
 }
 
 const usage = `usage: bench [flags]
@@ -79,6 +80,11 @@ func parseOptions(args []string, help io.Writer) (*options, error) {
 	if fs.NArg() > 0 {
 		return nil, fmt.Errorf("%q is not a flag (hint: -targets and -work take names with commas between them)", fs.Arg(0))
 	}
+	fs.Visit(func(f *flag.Flag) {
+		if slices.Contains([]string{"requests", "handshakes", "transfers", "polls"}, f.Name) {
+			o.amounts = append(o.amounts, fmt.Sprintf("-%s %s", f.Name, f.Value))
+		}
+	})
 	var err, err2 error
 	o.works, err = chooseWorks(work)
 	o.targets, err2 = chooseTargets(targets, vestibule, caddy)

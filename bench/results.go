@@ -26,6 +26,7 @@ type about struct {
 	Machine  string
 	Programs []program
 	Rounds   int
+	Amounts  []string `json:",omitempty"` // flags that change what a figure means
 }
 
 // program is a target, or what else takes part, and its version.
@@ -100,7 +101,7 @@ func readResults(file string) (*results, error) {
 }
 
 func describeRun(o *options) about {
-	a := about{Date: time.Now().Format(time.DateOnly), Machine: machine(), Rounds: o.rounds}
+	a := about{Date: time.Now().Format(time.DateOnly), Machine: machine(), Rounds: o.rounds, Amounts: o.amounts}
 	for _, t := range o.targets {
 		a.Programs = append(a.Programs, program{t.name, t.describe()})
 	}

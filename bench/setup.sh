@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs what the benchmark compares with and is missing: nginx, HAProxy and
-# h2load from Debian, without their services being started, and a pinned Caddy,
-# built by Go into the user's cache and linked as bin/caddy.
+# h2load from Debian, without services that would start now or at the next boot,
+# and a pinned Caddy, built by Go into the user's cache and linked as bin/caddy.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+PATH=$PATH:/usr/sbin # where Debian has the servers, and not everybody looks
 
 caddy_version=v2.11.9
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/vestibule-bench/caddy-$caddy_version
@@ -59,6 +60,18 @@ install_packages() {
 	forbid_services
 	quietly apt-get update
 	DEBIAN_FRONTEND=noninteractive quietly apt-get install -y --no-install-recommends "${packages[@]}"
+	disable_services "${packages[@]}"
+}
+
+# disable_services PACKAGE…: those among them that bring one, here of their name.
+disable_services() {
+	local package
+	has systemctl || return 0
+	for package in "$@"; do
+		case $package in
+		nginx | haproxy) quietly systemctl disable "$package" ;;
+		esac
+	done
 }
 
 install_caddy() {

@@ -94,7 +94,8 @@ func (r *results) print(out io.Writer, o *options) {
 }
 
 func (r *results) printAbout(out io.Writer, bullet string) {
-	fmt.Fprintf(out, "\n%s%s, %s, %d rounds\n", bullet, r.about.Date, r.about.Machine, r.about.Rounds)
+	run := append([]string{r.about.Date, r.about.Machine, fmt.Sprintf("%d rounds", r.about.Rounds)}, r.about.Amounts...)
+	fmt.Fprintf(out, "\n%s%s\n", bullet, strings.Join(run, ", "))
 	for _, p := range r.about.Programs {
 		fmt.Fprintf(out, "%s%s: %s\n", bullet, p.Name, p.Version)
 	}

@@ -7,7 +7,7 @@ import (
 
 // sample is a run in which the machine was busy in the second round.
 func sample() *results {
-	r := &results{about: about{Date: "2026-01-02", Machine: "2 × CPU", Rounds: 3, Programs: []program{{"nginx", "nginx/1"}, {"vestibule", "vestibule 1"}, {"h2load", "h2load 1"}}}}
+	r := &results{about: about{Date: "2026-01-02", Machine: "2 × CPU", Rounds: 3, Amounts: []string{"-requests 10"}, Programs: []program{{"nginx", "nginx/1"}, {"vestibule", "vestibule 1"}, {"h2load", "h2load 1"}}}}
 	add := func(target, work string, round int, v values) {
 		r.measurements = append(r.measurements, measurement{Target: target, Work: work, Round: round, Values: v})
 	}
@@ -21,7 +21,7 @@ func sample() *results {
 }
 
 const wantText = `
-2026-01-02, 2 × CPU, 3 rounds
+2026-01-02, 2 × CPU, 3 rounds, -requests 10
 nginx: nginx/1
 vestibule: vestibule 1
 h2load: h2load 1
@@ -42,7 +42,7 @@ goals
 `
 
 const wantMarkdown = `
-- 2026-01-02, 2 × CPU, 3 rounds
+- 2026-01-02, 2 × CPU, 3 rounds, -requests 10
 - nginx: nginx/1
 - vestibule: vestibule 1
 - h2load: h2load 1

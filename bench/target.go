@@ -55,6 +55,7 @@ func (t *target) describe() string {
 		return fmt.Sprintf("%s, whose version is unknown: %v", t.program, err)
 	}
 	line, _, _ := strings.Cut(strings.TrimSpace(string(output)), "\n")
+	line = strings.TrimPrefix(line, "nginx version: ")
 	if line == "unknown" { // a Caddy that "go install" built, which go knows about
 		line = builtBy(t.program)
 	}
