@@ -37,7 +37,7 @@ builds it and installs them. The work that -work chooses from:
 Examples:
   bench -rounds 9 -work h1,h2 -targets nginx,vestibule
   bench -work h1,h2 -targets vestibule -also before=/tmp/vestibule-before -base before
-  bench -also 'own=bin/vestibule;engine: own' -also 'lazy=bin/vestibule;GOGC=400'
+  bench -also 'lazy=bin/vestibule;GOGC=400' -also 'small=bin/vestibule;limits: { head: 16KiB }'
   bench -from /tmp/vestibule-bench-1/results.jsonl -markdown
 
 Flags:
