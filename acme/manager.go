@@ -275,6 +275,21 @@ func (m *Manager) forgetOrders(ctx context.Context, name string) {
 	}
 }
 
+// Load takes into memory what the storage holds for these names, so that from Manage
+// on every handshake finds it, the first ones as well. What is missing or spoilt
+// there is the keepers' business.
+func (m *Manager) Load(ctx context.Context, names []string) {
+	files := m.current.Load().files
+	for _, name := range names {
+		if name = canonical(name); m.magic == nil || files.covers(name) {
+			continue
+		}
+		if _, err := m.magic.CacheManagedCertificate(ctx, name); err != nil {
+			m.log.DebugContext(ctx, "certificate not loaded from storage", "name", name, "error", err)
+		}
+	}
+}
+
 // Manage sets the names to keep a certificate for and returns at once. Names
 // are host names in ASCII, wildcards such as "*.example.com", or addresses.
 // Called again, as after a reload, it begins to obtain the new ones and no

@@ -437,6 +437,26 @@ func TestRestart(t *testing.T) {
 
 // A certificate that an earlier root signed is of no use to those who trust the
 // present one.
+// TestLoad: whoever connects at the very start is served what is stored.
+func TestLoad(t *testing.T) {
+	directory := t.TempDir()
+	first := newTestManager(t, internalConfig(directory), brisk)
+	manage(t, first, "matrix.example.com")
+	first.Close()
+	for range 5 {
+		m := newTestManager(t, internalConfig(directory), brisk)
+		names := []string{"Matrix.Example.com", "matrix.example.net"}
+		m.Load(t.Context(), names)
+		m.Manage(t.Context(), names)
+		if !m.Ready("matrix.example.com") {
+			t.Fatal("what is stored is not served at once")
+		}
+		eventually(t, "the other is obtained", func() bool { return m.Ready("matrix.example.net") })
+		m.Close()
+		os.RemoveAll(filepath.Join(directory, "certificates", "internal", "matrix.example.net"))
+	}
+}
+
 func TestNewRoot(t *testing.T) {
 	t.Parallel()
 	directory := t.TempDir()

@@ -11,11 +11,18 @@ import (
 // holds 108 bytes, the last of them NUL (unix(7)).
 const maxSocketPath = 107
 
+// maxSocketName is how long the name of a socket of systemd's can be
+// (FileDescriptorName= in systemd.socket(5)).
+const maxSocketName = 255
+
 // Network gives the address as net.Listen takes it: "tcp" with "host:port", or
-// "unix" with a path.
+// "unix" with a path. For sockets that systemd passes it is "fd" with their name.
 func (a Address) Network() (network, address string) {
 	if path, ok := strings.CutPrefix(string(a), "unix:"); ok {
 		return "unix", path
+	}
+	if name, ok := strings.CutPrefix(string(a), "fd:"); ok {
+		return "fd", name
 	}
 	return "tcp", string(a)
 }
@@ -24,8 +31,8 @@ func (a Address) Network() (network, address string) {
 // are empty when nothing is.
 func (a Address) mistake() (message, hint string) {
 	text := string(a)
-	if strings.HasPrefix(text, "fd:") {
-		return "not supported yet", `write an address such as ":443"`
+	if name, ok := strings.CutPrefix(text, "fd:"); ok {
+		return socketNameMistake(name)
 	}
 	if path, ok := strings.CutPrefix(text, "unix:"); ok {
 		return socketPathMistake(path)
@@ -62,6 +69,21 @@ func socketPathMistake(path string) (message, hint string) {
 	return "", ""
 }
 
+// socketNameMistake says what is wrong with a name of a socket that systemd passes
+// (systemd.socket(5), FileDescriptorName=). Whether there is one is known at start.
+func socketNameMistake(name string) (message, hint string) {
+	odd := strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' })
+	switch {
+	case name == "":
+		return "the socket of systemd has no name", `write "fd:" and what FileDescriptorName= says in the .socket unit, such as "fd:https"`
+	case odd:
+		return quote(name) + " is no name of a socket", "use letters, digits and hyphens, as in FileDescriptorName=https"
+	case len(name) > maxSocketName:
+		return "the socket's name is longer than 255 bytes", "choose a shorter FileDescriptorName="
+	}
+	return "", ""
+}
+
 // parsePort reads a decimal port without sign from lowest to 65535.
 func parsePort(text string, lowest int) (int, bool) {
 	if text == "" || strings.Trim(text, "0123456789") != "" {
@@ -80,7 +102,7 @@ func (a Address) overlaps(b Address) bool {
 	if networkA != networkB {
 		return false
 	}
-	if networkA == "unix" {
+	if networkA != "tcp" {
 		return addressA == addressB
 	}
 	hostA, portA, errA := net.SplitHostPort(addressA)
@@ -113,7 +135,7 @@ func covers(host, other string) bool {
 // its private networks, as far as the address itself tells.
 func (a Address) public() bool {
 	network, address := a.Network()
-	if network == "unix" {
+	if network != "tcp" { // of a socket of systemd's it cannot be told
 		return false
 	}
 	host, _, err := net.SplitHostPort(address)

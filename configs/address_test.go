@@ -1,6 +1,9 @@
 package configs
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestAddress(t *testing.T) {
 	good := func(text Address, network, address string) {
@@ -22,6 +25,7 @@ func TestAddress(t *testing.T) {
 	good("127.0.0.1:0", "tcp", "127.0.0.1:0") // the system chooses a port
 	good("[::1]:443", "tcp", "[::1]:443")
 	good("unix:/run/vestibule.sock", "unix", "/run/vestibule.sock")
+	good("fd:vestibule-https.socket", "fd", "vestibule-https.socket") // what systemd calls it without FileDescriptorName=
 	bad("")
 	bad("443")             // no colon
 	bad(":65536")          // out of range
@@ -29,7 +33,11 @@ func TestAddress(t *testing.T) {
 	bad("example.com:443") // a name may have several addresses
 	bad("[::1:443")        // no closing bracket
 	bad("unix:")           // no path
-	bad("fd:https")        // not supported yet
+	bad("fd:")             // no name
+	bad("fd:a:b")          // systemd puts colons between names
+	bad("fd:a b")          // a blank
+	bad("fd:é")            // not ASCII
+	bad(Address("fd:" + strings.Repeat("a", 256)))
 }
 
 func TestAddressOverlaps(t *testing.T) {
@@ -49,6 +57,10 @@ func TestAddressOverlaps(t *testing.T) {
 		{"unix:/a", "unix:/a", true},
 		{"unix:/a", "unix:/b", false},
 		{"unix:/a", ":443", false},
+		{"fd:a", "fd:a", true},
+		{"fd:a", "fd:b", false},
+		{"fd:a", "unix:a", false},
+		{"fd:443", ":443", false},
 	}
 	for _, test := range tests {
 		if test.a.overlaps(test.b) != test.want || test.b.overlaps(test.a) != test.want {
@@ -67,6 +79,7 @@ func TestAddressPublic(t *testing.T) {
 		"10.0.0.1:9180":   false,
 		"[fd00::1]:9180":  false,
 		"unix:/run/admin": false,
+		"fd:admin":        false,
 	} {
 		if got := address.public(); got != want {
 			t.Errorf("%s: got %v", address, got)

@@ -101,9 +101,9 @@ type Entrypoints struct {
 
 // Entrypoint is a listening role: its addresses and how it treats connections.
 type Entrypoint struct {
-	// Addresses to listen on: ":443", "127.0.0.1:443", "[::1]:443" or
-	// "unix:/path". An empty list turns the entrypoint off. "fd:NAME" is not
-	// supported yet.
+	// Addresses to listen on: ":443", "127.0.0.1:443", "[::1]:443", "unix:/path",
+	// or "fd:NAME" for the sockets that systemd passes with
+	// FileDescriptorName=NAME. An empty list turns the entrypoint off.
 	Addresses []Address `yaml:"addresses"`
 
 	// TLS is false when another proxy in front ends TLS. Only for https and
@@ -385,7 +385,7 @@ type Workers map[Class][]Upstream
 
 // Internal is a plain HTTP entrypoint for a site's bridges and bots.
 type Internal struct {
-	// Addresses to listen on, such as ":8008". Optional. Empty means off.
+	// Addresses to listen on, such as ":8008" or "fd:NAME". Optional. Empty means off.
 	Addresses []Address `yaml:"addresses"`
 	// AdminAPI opens /_synapse/admin there. Optional. Defaults to false.
 	AdminAPI bool `yaml:"admin_api"`
@@ -594,7 +594,7 @@ type Timeouts struct {
 	SyncMargin  Duration `yaml:"sync_margin"`  // added to a /sync's own timeout parameter
 	InitialSync Duration `yaml:"initial_sync"` // Response, for the class initial_sync
 	Federation  Duration `yaml:"federation"`   // Response, for federation and for joins
-	Grace       Duration `yaml:"grace"`        // requests under way at a stop
+	Grace       Duration `yaml:"grace"`        // requests under way at a stop, and WebSockets whose route a reload took away
 }
 
 // Limits bound sizes and counts.

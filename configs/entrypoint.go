@@ -96,7 +96,9 @@ func reportOverlap(earlier, later listening) {
 	if earlier.at.written() {
 		other = "at " + earlier.at.place.String()
 	}
-	later.at.fail(
-		quote(string(later.address))+" is already taken by "+earlier.at.path+" "+other+" ("+string(earlier.address)+")",
-		"give one of them another port or address")
+	remedy := "give one of them another port or address"
+	if network, _ := later.address.Network(); network == "fd" {
+		remedy = "give one of them a socket with another FileDescriptorName="
+	}
+	later.at.fail(quote(string(later.address))+" is already taken by "+earlier.at.path+" "+other+" ("+string(earlier.address)+")", remedy)
 }

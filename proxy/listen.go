@@ -30,7 +30,12 @@ type Routed struct {
 
 // Listen opens every address of a configuration, or none: on an error, what was
 // open is closed again and the error names the key and the remedy.
-func Listen(cfg *configs.Config) (ls *Listeners, err error) {
+func Listen(cfg *configs.Config) (*Listeners, error) { return (*Inherited)(nil).Listen(cfg) }
+
+// Listen is the function of this name; addresses "fd:NAME" stand for sockets that
+// were passed. Those that none stands for are closed.
+func (in *Inherited) Listen(cfg *configs.Config) (ls *Listeners, err error) {
+	defer in.close()
 	ls = &Listeners{}
 	defer func() {
 		if err != nil {
@@ -39,22 +44,22 @@ func Listen(cfg *configs.Config) (ls *Listeners, err error) {
 		}
 	}()
 	e := &cfg.Entrypoints
-	if ls.HTTP, err = listenAll("entrypoints.http", e.HTTP.Addresses); err != nil {
+	if ls.HTTP, err = in.listenAll("entrypoints.http", e.HTTP.Addresses); err != nil {
 		return
 	}
-	if ls.Admin, err = listenAll("entrypoints.admin", e.Admin.Addresses); err != nil {
+	if ls.Admin, err = in.listenAll("entrypoints.admin", e.Admin.Addresses); err != nil {
 		return
 	}
-	if err = ls.route("entrypoints.https", &Entrypoint{Name: "https", Role: routing.HTTPS}, &e.HTTPS); err != nil {
+	if err = ls.route(in, "entrypoints.https", &Entrypoint{Name: "https", Role: routing.HTTPS}, &e.HTTPS); err != nil {
 		return
 	}
-	if err = ls.route("entrypoints.federation", &Entrypoint{Name: "federation", Role: routing.Federation}, &e.Federation); err != nil {
+	if err = ls.route(in, "entrypoints.federation", &Entrypoint{Name: "federation", Role: routing.Federation}, &e.Federation); err != nil {
 		return
 	}
 	for _, site := range cfg.Sites {
 		internal := &Entrypoint{Name: "internal", Role: routing.Internal, Site: site.ServerName}
 		addresses := &configs.Entrypoint{Addresses: site.Internal.Addresses}
-		if err = ls.route("internal of site "+site.ServerName, internal, addresses); err != nil {
+		if err = ls.route(in, "internal of site "+site.ServerName, internal, addresses); err != nil {
 			return
 		}
 	}
@@ -62,8 +67,8 @@ func Listen(cfg *configs.Config) (ls *Listeners, err error) {
 }
 
 // route opens the addresses of a routed entrypoint; key is what errors call it.
-func (ls *Listeners) route(key string, ep *Entrypoint, e *configs.Entrypoint) error {
-	open, err := listenAll(key, e.Addresses)
+func (ls *Listeners) route(in *Inherited, key string, ep *Entrypoint, e *configs.Entrypoint) error {
+	open, err := in.listenAll(key, e.Addresses)
 	if err != nil {
 		return err
 	}
@@ -74,27 +79,42 @@ func (ls *Listeners) route(key string, ep *Entrypoint, e *configs.Entrypoint) er
 	return nil
 }
 
-func listenAll(key string, addresses []configs.Address) ([]net.Listener, error) {
+func (in *Inherited) listenAll(key string, addresses []configs.Address) ([]net.Listener, error) {
 	var out []net.Listener
 	for _, a := range addresses {
-		l, err := listen(a)
+		open, err := in.listenAt(a)
 		if err != nil {
-			for _, open := range out {
-				open.Close()
-			}
+			closeAll(out)
 			return nil, fmt.Errorf("opening %s: %w%s", key, err, listenHint(a, err))
 		}
-		out = append(out, l)
+		out = append(out, open...)
 	}
 	return out, nil
 }
 
-func listen(a configs.Address) (net.Listener, error) {
+func (in *Inherited) listenAt(a configs.Address) ([]net.Listener, error) {
 	network, address := a.Network()
-	if network == "unix" {
+	switch network {
+	case "fd":
+		open, err := in.listen(address)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", a, err)
+		}
+		return open, err
+	case "unix":
 		removeStale(address)
 	}
-	return net.Listen(network, address)
+	l, err := net.Listen(network, address)
+	if err != nil {
+		return nil, err
+	}
+	return []net.Listener{l}, nil
+}
+
+func closeAll(open []net.Listener) {
+	for _, l := range open {
+		l.Close()
+	}
 }
 
 // removeStale removes a socket file that nobody listens on any more, as a
@@ -116,7 +136,15 @@ func removeStale(path string) {
 // listenHint says what to do about an address that cannot be opened.
 func listenHint(a configs.Address, err error) string {
 	network, address := a.Network()
+	var missing notPassedError
 	switch {
+	case errors.As(err, &missing):
+		return fmt.Sprintf(" (hint: write FileDescriptorName=%s under [Socket] in the .socket unit, or one of these names here)", address)
+	case errors.Is(err, errNothingInherited):
+		return fmt.Sprintf(" (hint: let systemd start it, with a .socket unit that says FileDescriptorName=%s and Service=vestibule.service; "+
+			"docs/operating.md shows one)", address)
+	case errors.Is(err, errNotListening):
+		return " (hint: the .socket unit needs ListenStream= and no Accept=yes)"
 	case errors.Is(err, syscall.EADDRINUSE) && network == "unix":
 		return " (hint: another program listens on this socket. Stop it, or give this entrypoint another path)"
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -134,9 +162,7 @@ func listenHint(a configs.Address, err error) string {
 
 // Close closes every listener.
 func (ls *Listeners) Close() {
-	for _, l := range ls.all() {
-		l.Close()
-	}
+	closeAll(ls.all())
 }
 
 func (ls *Listeners) all() []net.Listener {

@@ -20,7 +20,7 @@ type Metrics struct {
 	standIns    *prometheus.CounterVec
 	whoami      *prometheus.CounterVec
 	limited     *prometheus.CounterVec
-	inflight    prometheus.Gauge
+	inflight    atomic.Int64 // requests
 	connections prometheus.Gauge
 	evicted     prometheus.Counter
 	refused     prometheus.Counter
@@ -53,8 +53,6 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vestibule_limited_total",
 			Help: "Requests answered 429 because as many of their endpoint were under way as limits.endpoints allows."},
 			[]string{"site", "class"}),
-		inflight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_requests_in_flight",
-			Help: "Requests under way, parked ones included."}),
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_connections",
 			Help: "Connections that clients have open, those of the internal and admin entrypoints not counted."}),
 		evicted: prometheus.NewCounter(prometheus.CounterOpts{Name: "vestibule_connections_evicted_total",
@@ -70,7 +68,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		draining: prometheus.NewGauge(prometheus.GaugeOpts{Name: "vestibule_draining",
 			Help: "1 while the process is stopping."}),
 	}
-	r.MustRegister(m.requests, m.duration, m.up, m.lost, m.standIns, m.whoami, m.limited, m.inflight,
+	inflight := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vestibule_requests_in_flight",
+		Help: "Requests under way, parked ones included."}, func() float64 { return float64(m.inflight.Load()) })
+	r.MustRegister(m.requests, m.duration, m.up, m.lost, m.standIns, m.whoami, m.limited, inflight,
 		m.connections, m.evicted, m.refused, m.outdated, m.reload, m.reloaded, m.draining)
 	return m
 }

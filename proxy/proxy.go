@@ -22,7 +22,7 @@ type Proxy struct {
 	metrics   *Metrics
 	log       *slog.Logger
 	accessLog *slog.Logger
-	tunnels   tunnels
+	streams   *streams
 	whoami    *whoami
 	lookup    lookup
 	caps      turnstiles
@@ -89,7 +89,7 @@ func (st *state) identifyUpstream(u configs.Upstream) (upstreamID, error) {
 // New returns a Proxy that has nothing to serve yet: call Apply first. Requests
 // are written to accessLog, all else to log.
 func New(metrics *Metrics, log, accessLog *slog.Logger) *Proxy {
-	p := &Proxy{metrics: metrics, log: log, accessLog: accessLog, whoami: newWhoami(metrics),
+	p := &Proxy{metrics: metrics, log: log, accessLog: accessLog, whoami: newWhoami(metrics), streams: newStreams(),
 		lookup: net.DefaultResolver.LookupNetIP, upstreams: map[upstreamID]*Upstream{}, releases: map[string]routing.Release{}}
 	p.budget.most, p.budget.spare = int64(maxConnections()), p.spareConnection
 	return p
@@ -156,6 +156,7 @@ func (p *Proxy) swap(st *state, used map[upstreamID]*Upstream) {
 	p.upstreams = used
 	p.use(st)
 	p.follow()
+	p.drainAfter(st.cfg.Timeouts.Grace.Std())
 }
 
 // use serves new requests by a state.
@@ -281,9 +282,17 @@ func (p *Proxy) Pools() []PoolStatus {
 	return out
 }
 
-// Close closes the idle connections to upstreams and ends tunnels.
+// finish waits until no request is under way, but no longer than until.
+func (p *Proxy) finish(until time.Time) {
+	for p.metrics.inflight.Load() > 0 && time.Now().Before(until) {
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// Close closes the idle connections to upstreams and cuts what has no end of its
+// own.
 func (p *Proxy) Close() {
-	p.tunnels.close()
+	p.streams.close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true

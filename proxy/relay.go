@@ -28,7 +28,10 @@ func (x *exchange) relay(c *conn, resp *response, p *pool) (reuse bool, err erro
 	if misrouted && x.mainMayKnow() {
 		return resp.reuse && c.r.Buffered() == 0, errMisrouted
 	}
-	if !endless(resp.header) {
+	switch {
+	case endless(resp.header) && x.req.Method == "GET": // of anything else the client wants the end
+		defer x.proxy.streams.remove(x.tell(c))
+	case !endless(resp.header):
 		c.expect(x.state.cfg.Timeouts.Stall.Std())
 		defer c.expectNone()
 	}
@@ -72,11 +75,7 @@ func (x *exchange) copyBody(body *responseBody, first, buf []byte) bool {
 			return true
 		}
 		if err != nil {
-			x.record.Error = "the upstream's response broke off: " + err.Error()
-			if x.req.Context.Err() != nil { // which is why reading was cut short
-				x.record.Error = "the client left"
-			}
-			x.w.Abort()
+			x.breakOff(body, err)
 			return false
 		}
 		if body.waits() && !x.pause(body) {
@@ -89,6 +88,25 @@ func (x *exchange) copyBody(body *responseBody, first, buf []byte) bool {
 func (x *exchange) pause(body *responseBody) bool {
 	x.attend(body.c)
 	return x.flush()
+}
+
+// breakOff ends an answer in its middle. Events may end anywhere: whoever listens
+// asks again, and an event that is not whole is none (HTML Living Standard,
+// "Server-sent events", "Interpreting an event stream").
+func (x *exchange) breakOff(body *responseBody, err error) {
+	x.record.Error = "the upstream's response broke off: " + err.Error()
+	if x.req.Context.Err() != nil { // which is why reading was cut short
+		x.record.Error = "the client left"
+		if x.proxy.streams.over() {
+			x.record.Error = whyCut
+		}
+	} else if why := x.events.left(); why != "" {
+		x.record.Error = why
+		if body.resp.length < 0 {
+			return
+		}
+	}
+	x.w.Abort()
 }
 
 func (x *exchange) endResponse(body *responseBody) {

@@ -29,6 +29,7 @@ type exchange struct {
 	standsIn *pool  // the main process, while it answers for another class
 	coding   coding // of the answer's body
 	encoder  encoder
+	events   *events // the answer, when it tells of events
 	auth     [2]string
 	// attended ends attend; nil while nobody looks whether the client is there.
 	attended func() bool
@@ -39,8 +40,8 @@ var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 // Serve carries one request. It returns when the response has been handed to
 // the Responder, or when nothing more can be done for it.
 func (p *Proxy) Serve(req *Request, w Responder) {
-	p.metrics.inflight.Inc()
-	defer p.metrics.inflight.Dec()
+	p.metrics.inflight.Add(1)
+	defer p.metrics.inflight.Add(-1)
 	x := exchanges.Get().(*exchange)
 	if invariants {
 		w = x.watchBegun(w)
@@ -62,7 +63,7 @@ func (p *Proxy) Serve(req *Request, w Responder) {
 
 func (x *exchange) begin(p *Proxy, req *Request, w Responder) {
 	x.proxy, x.state, x.req, x.w = p, p.state.Load(), req, w
-	x.streamed, x.hushed = false, false
+	x.streamed, x.hushed, x.events = false, false, nil
 	x.record = Access{Start: time.Now()}
 	x.id = identify(req, x.state.trusted[req.Entrypoint.Role])
 	x.match = routing.Request{
@@ -152,6 +153,9 @@ func (x *exchange) refuse() {
 func (x *exchange) fail(err error) {
 	if x.record.Error = err.Error(); x.left(err) {
 		x.record.Error = "the client left before the answer came"
+		if x.proxy.streams.over() {
+			x.record.Error = whyCut
+		}
 		x.record.Status = 499
 		x.w.Abort()
 		return

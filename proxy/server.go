@@ -31,13 +31,26 @@ type Certificates interface {
 type Server struct {
 	proxy     *Proxy
 	listeners *Listeners
-	routed    []*http.Server // parallel to listeners.Routed
-	redirect  *http.Server
+	routed    []frontEnd // parallel to listeners.Routed
+	redirect  frontEnd
 	admin     *http.Server
 	clients   *connections
 	log       *slog.Logger
 	draining  atomic.Bool
 	wg        sync.WaitGroup
+}
+
+// frontEnd takes requests in on the listeners of an entrypoint.
+type frontEnd interface {
+	// Serve accepts connections until Shutdown or Close, and returns
+	// http.ErrServerClosed then.
+	Serve(l net.Listener) error
+	// Shutdown accepts no more connections, tells clients that they are to go, and
+	// waits until all have, or until ctx ends. Who connected just before gets an answer
+	// to a first request. Connections that were upgraded are not its own any more.
+	Shutdown(ctx context.Context) error
+	// Close cuts what there is.
+	Close() error
 }
 
 // NewServer prepares to serve what Listen opened; admin answers on the admin
@@ -53,24 +66,31 @@ func NewServer(p *Proxy, cfg *configs.Config, ls *Listeners, certs Certificates,
 	return s
 }
 
-// routedServer is net/http's server in front of an entrypoint.
-func (s *Server) routedServer(cfg *configs.Config, r *Routed, certs Certificates) *http.Server {
-	srv := s.bounded(cfg, &standard{proxy: s.proxy, entrypoint: r.Entrypoint})
-	srv.DisableGeneralOptionsHandler = true
+// routedServer is the server in front of an entrypoint.
+func (s *Server) routedServer(cfg *configs.Config, r *Routed, certs Certificates) frontEnd {
+	var secure *tls.Config
 	if r.TLS {
-		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.chooseCertificate(r, certs)}
+		secure = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.chooseCertificate(r, certs)}
 	}
-	return srv
+	return s.standardServer(cfg, r.Entrypoint, secure)
+}
+
+// standardServer is net/http's server in front of an entrypoint; secure is nil for
+// one without TLS.
+func (s *Server) standardServer(cfg *configs.Config, e *Entrypoint, secure *tls.Config) *standardServer {
+	h := &standard{proxy: s.proxy, entrypoint: e}
+	srv := s.bounded(cfg, h)
+	srv.DisableGeneralOptionsHandler = true
+	srv.TLSConfig = secure
+	return newStandardServer(srv, s.bounded(cfg, h))
 }
 
 // redirectServer is net/http's server in front of the http entrypoint. A client
 // comes there once, so its connection is not kept.
-func (s *Server) redirectServer(cfg *configs.Config, certs Certificates) *http.Server {
+func (s *Server) redirectServer(cfg *configs.Config, certs Certificates) frontEnd {
 	r := &redirector{port: publicPort(cfg, s.listeners), prove: certs.AnswerHTTP01}
-	e := &Entrypoint{Name: "http", Role: routing.HTTPS, redirect: r}
-	srv := s.bounded(cfg, &standard{proxy: s.proxy, entrypoint: e})
-	srv.DisableGeneralOptionsHandler = true
-	srv.SetKeepAlivesEnabled(false)
+	srv := s.standardServer(cfg, &Entrypoint{Name: "http", Role: routing.HTTPS, redirect: r}, nil)
+	srv.http1.SetKeepAlivesEnabled(false)
 	return srv
 }
 
@@ -106,33 +126,27 @@ func (s *Server) Start() {
 		s.log.Info("the limit of open files leaves room for fewer connections than limits.connections", "wanted", wanted, "limit", most,
 			"hint", "raise it: LimitNOFILE= in the systemd unit, --ulimit nofile= for a container")
 	}
-	for i := range s.listeners.Routed {
-		r := &s.listeners.Routed[i]
+	for i, r := range s.listeners.Routed {
 		for _, l := range r.Listeners {
 			clients := s.clients
 			if r.Entrypoint.Role == routing.Internal { // the operator's own
 				clients = nil
 			}
-			s.accept(s.routed[i], l, r.TLS, clients)
+			s.accept(s.routed[i], l, clients)
 		}
 	}
 	for _, l := range s.listeners.HTTP {
-		s.accept(s.redirect, l, false, s.clients)
+		s.accept(s.redirect, l, s.clients)
 	}
 	for _, l := range s.listeners.Admin {
-		s.accept(s.admin, l, false, nil)
+		s.accept(s.admin, l, nil)
 	}
 }
 
-func (s *Server) accept(srv *http.Server, l net.Listener, secure bool, clients *connections) {
+func (s *Server) accept(srv frontEnd, l net.Listener, clients *connections) {
 	l = stallListener{l, s.proxy.stall, clients}
 	s.wg.Go(func() {
-		var err error
-		if secure {
-			err = srv.ServeTLS(l, "", "")
-		} else {
-			err = srv.Serve(l)
-		}
+		err := srv.Serve(l)
 		if !errors.Is(err, http.ErrServerClosed) {
 			s.log.Error("an entrypoint stopped accepting connections", "address", l.Addr().String(), "error", err)
 		}
@@ -142,26 +156,49 @@ func (s *Server) accept(srv *http.Server, l net.Listener, secure bool, clients *
 // Draining says whether Stop was called.
 func (s *Server) Draining() bool { return s.draining.Load() }
 
-// Stop ends the service: no new connections, requests under way have until
-// grace, then they are cut. The admin entrypoint answers until the end.
+// Stop ends the service: no new connections, and clients are told to use none of
+// those they have for anything new. What has no end of its own is ended at once,
+// in order; requests under way have until grace, then they are cut. It takes a
+// moment longer than grace at most. The admin entrypoint answers until the end.
 func (s *Server) Stop(grace time.Duration) {
 	s.draining.Store(true)
 	s.proxy.metrics.draining.Set(1)
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	limit := time.Now().Add(grace)
+	ctx, cancel := context.WithDeadline(context.Background(), limit)
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, srv := range append(s.routed[:len(s.routed):len(s.routed)], s.redirect) {
 		wg.Go(func() { s.shut(ctx, srv) })
 	}
-	wg.Wait()
+	s.proxy.streams.leaveAll(limit)
+	await(limit.Add(afterGrace), wg.Wait)
+	s.proxy.finish(limit) // for the server, an upgraded connection is none of its own any more
 	s.proxy.Close()
+	s.proxy.finish(time.Now().Add(afterGrace))
 	s.admin.Close()
 	s.wg.Wait()
 }
 
-func (s *Server) shut(ctx context.Context, srv *http.Server) {
+func (s *Server) shut(ctx context.Context, srv frontEnd) {
 	if err := srv.Shutdown(ctx); err != nil {
 		srv.Close()
+	}
+}
+
+// afterGrace bounds what is waited for after grace: that what was cut has ended,
+// and is logged.
+const afterGrace = time.Second
+
+// await does something for as long as until at most.
+func await(until time.Time, do func()) {
+	done := make(chan struct{})
+	go func() {
+		do()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Until(until)):
 	}
 }
 

@@ -27,8 +27,13 @@ func newTunnelFront(t *testing.T, tunnel func(w net.Conn, r *bufio.Reader)) *fro
 // upgraded is a client's end of a tunnel.
 func (f *front) upgraded() (net.Conn, *bufio.Reader) {
 	f.t.Helper()
+	return f.upgradedAt("ntfy.example.com", "/ws")
+}
+
+func (f *front) upgradedAt(host, path string) (net.Conn, *bufio.Reader) {
+	f.t.Helper()
 	c := f.rawConn(f.https, "http/1.1")
-	fmt.Fprint(c, "GET /ws HTTP/1.1\r\nHost: ntfy.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", path, host)
 	r := bufio.NewReader(c)
 	resp, err := http.ReadResponse(r, nil)
 	if err != nil || resp.StatusCode != 101 {

@@ -48,6 +48,8 @@ func listenControl(path string, s *service) (*control, error) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.reload()) })
+	mux.Handle("GET /livez", s.admin)
+	mux.Handle("GET /readyz", s.admin)
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.status()) })
 	mux.HandleFunc("GET /certificates", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.certs.Certificates()) })
 	mux.HandleFunc("POST /certificates/obtain", func(w http.ResponseWriter, r *http.Request) {

@@ -44,13 +44,14 @@ func demo(c *call) int {
 		return c.fail(err)
 	}
 	defer cleanUp()
+	signals := catch()
 	s.start()
 	if err := s.awaitReady(30 * time.Second); err != nil {
 		s.stop()
 		return c.fail(err)
 	}
 	fmt.Fprint(c.stdout, demoTour(a, filepath.Dir(s.path), selfCommand()))
-	s.obey()
+	s.obey(signals)
 	return exitOK
 }
 

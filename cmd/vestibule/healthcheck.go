@@ -19,20 +19,32 @@ func healthcheck(c *call) int {
 	if _, status, done := c.parse(fs, 0, 0); done {
 		return status
 	}
-	admin := configs.Locate(*path).Admin
-	if len(admin) == 0 {
+	location := configs.Locate(*path)
+	if len(location.Admin) == 0 {
 		return c.fail(fmt.Errorf("the admin entrypoint is off (hint: give entrypoints.admin.addresses an address)"))
 	}
 	what := "/livez"
 	if *ready {
 		what = "/readyz"
 	}
-	text, err := askAdmin(admin[0], what)
+	text, err := askAdmin(answersAt(location), what)
 	if err != nil {
 		return c.fail(err)
 	}
 	fmt.Fprintln(c.stdout, text)
 	return exitOK
+}
+
+// answersAt is where a running server can be asked for the admin pages. Where systemd
+// opened the sockets of the admin entrypoint, only systemd knows; the control socket
+// answers the same there.
+func answersAt(location configs.Location) configs.Address {
+	for _, a := range location.Admin {
+		if network, _ := a.Network(); network != "fd" {
+			return a
+		}
+	}
+	return configs.Address("unix:" + location.Control)
 }
 
 // askAdmin gets a page of the admin entrypoint; anything but 200 is an error.

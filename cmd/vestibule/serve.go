@@ -17,8 +17,9 @@ func serve(c *call) int {
 	if err != nil {
 		return c.fail(err)
 	}
+	signals := catch()
 	s.start()
-	s.obey()
+	s.obey(signals)
 	return exitOK
 }
 
@@ -36,17 +37,22 @@ func newLogs(handler func(*slog.HandlerOptions) slog.Handler) *logs {
 	return l
 }
 
-// obey reloads on SIGHUP and stops on SIGTERM or an interrupt; a second one
-// ends the process at once.
-func (s *service) obey() {
+// catch takes the signals from the system that a service obeys.
+func catch() chan os.Signal {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
+	return signals
+}
+
+// obey reloads on SIGHUP and stops on SIGTERM or an interrupt; a second one
+// ends the process at once.
+func (s *service) obey(signals chan os.Signal) {
 	for sig := range signals {
 		if sig == syscall.SIGHUP {
 			s.reload()
 			continue
 		}
-		signal.Stop(signals)
+		signal.Reset(syscall.SIGTERM, os.Interrupt) // not SIGHUP, which would end the process
 		s.stop()
 		return
 	}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,12 +30,17 @@ type service struct {
 	proxy    *proxy.Proxy
 	certs    *acme.Manager
 	server   *proxy.Server
+	admin    http.Handler
 	control  *control
 	started  time.Time
 	boot     *configs.Config // what was read at start: some keys hold until the end
 
-	mu   sync.Mutex // held during a reload
-	last attempt
+	supervisor *supervisor
+	unfollow   context.CancelFunc // ends what the supervisor is told
+
+	mu     sync.Mutex // held during a reload
+	last   attempt
+	failed atomic.Bool // the last reload
 }
 
 // attempt is how a try to load the configuration ended.
@@ -53,6 +60,7 @@ func newService(path string, logs *logs) (*service, error) {
 	}
 	s := &service{path: path, log: logs.log, level: &logs.level, registry: prometheus.NewRegistry(), started: time.Now(), boot: cfg}
 	s.level.Set(logLevel(cfg))
+	s.supervisor = newSupervisor(s.log)
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.metrics = proxy.NewMetrics(s.registry)
 	s.proxy = proxy.New(s.metrics, s.log, logs.access)
@@ -64,20 +72,35 @@ func newService(path string, logs *logs) (*service, error) {
 	if s.certs, err = acme.New(cfg, s.log); err != nil {
 		return nil, err
 	}
-	listeners, err := proxy.Listen(cfg)
+	listeners, err := s.listen(cfg)
 	if err != nil {
 		s.certs.Close()
 		return nil, err
 	}
+	s.admin = s.adminHandler()
 	if s.control, err = listenControl(cfg.Control, s); err != nil {
 		listeners.Close()
 		s.certs.Close()
 		return nil, err
 	}
 	s.registry.MustRegister(&gauges{s})
-	s.server = proxy.NewServer(s.proxy, cfg, listeners, s.certs, s.adminHandler(), s.log)
+	s.server = proxy.NewServer(s.proxy, cfg, listeners, s.certs, s.admin, s.log)
 	s.note(attempt{At: s.started, OK: true})
 	return s, nil
+}
+
+// listen opens every address, with what systemd passes.
+func (s *service) listen(cfg *configs.Config) (*proxy.Listeners, error) {
+	inherited, err := proxy.Inherit()
+	if err != nil {
+		return nil, err
+	}
+	listeners, err := inherited.Listen(cfg)
+	if names := inherited.Unclaimed(); err == nil && len(names) > 0 {
+		s.log.Warn("systemd passes sockets that no address stands for: whoever connects there waits in vain "+
+			"(hint: write fd:NAME among the addresses of an entrypoint, or disable the .socket unit)", "names", names)
+	}
+	return listeners, err
 }
 
 // load reads a configuration that is to be served: what validate only warns
@@ -120,20 +143,46 @@ func headerOf(fields [][2]string) proxy.Header {
 // start begins to answer.
 func (s *service) start() {
 	cfg := s.proxy.Config()
+	s.certs.Load(context.Background(), managed(cfg)) // for who waits since the vestibule before this one
 	s.certs.Manage(context.Background(), managed(cfg))
 	s.server.Start()
 	s.control.start()
 	s.log.Info("serving", "version", versionText(), "config", s.path, "sites", len(cfg.Sites), "names", cfg.CertificateNames())
+	s.supervisor.tell("READY=1", "STATUS="+s.summary())
+	ctx, cancel := context.WithCancel(context.Background())
+	s.unfollow = cancel
+	go s.supervisor.follow(ctx, s.summary, s.alive)
 }
+
+// afterGrace is how long a stop takes after timeouts.grace at most, in the worst of
+// cases: what was cut ends, the control socket, and then the certificates.
+const afterGrace = 10 * time.Second
 
 // stop ends the service, letting requests under way finish.
 func (s *service) stop() {
+	defer s.unfollow()
 	grace := s.proxy.Config().Timeouts.Grace.Std()
 	s.log.Info("stopping", "grace", grace.String())
+	s.supervisor.stopping(grace+afterGrace, "Stopping: requests under way have "+grace.String()+" to finish")
 	s.server.Stop(grace)
 	s.control.close()
-	s.certs.Close()
+	s.closeCertificates()
 	s.log.Info("stopped")
+}
+
+// closeCertificates waits a moment for what the issuer is doing; what it leaves half
+// done at OVH or an authority, the next start takes up.
+func (s *service) closeCertificates() {
+	closed := make(chan bool)
+	go func() {
+		s.certs.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(afterGrace / 2):
+		s.log.Warn("the issuer of certificates was left in the middle of its work; the next start takes it up")
+	}
 }
 
 // managed lists the names the issuer keeps certificates for; entrypoints
@@ -149,6 +198,8 @@ func managed(cfg *configs.Config) []string {
 func (s *service) reload() attempt {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.supervisor.reloading()
+	defer func() { s.supervisor.tell("READY=1", "STATUS="+s.summary()) }()
 	a := attempt{At: time.Now()}
 	old := s.proxy.Config()
 	cfg, err := load(s.path)
@@ -177,6 +228,7 @@ func (s *service) reload() attempt {
 func (s *service) note(a attempt) {
 	s.metrics.Reloaded(a.OK)
 	s.last = a
+	s.failed.Store(!a.OK)
 }
 
 // ready says whether requests can be served, and if not, why.

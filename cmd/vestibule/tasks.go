@@ -203,7 +203,13 @@ func answerChallenges(cfg *configs.Config, certs *acme.Manager) (stop func(), er
 		return stop, nil
 	}
 	for _, address := range cfg.Entrypoints.HTTP.Addresses {
-		l, err := net.Listen(address.Network())
+		network, target := address.Network()
+		if network == "fd" {
+			stop()
+			return nil, fmt.Errorf("opening entrypoints.http, to answer the authority: only systemd can open %s "+
+				"(hint: start vestibule by its .socket units: it obtains what is missing by itself; or use dns01)", address)
+		}
+		l, err := net.Listen(network, target)
 		if err != nil {
 			stop()
 			return nil, fmt.Errorf("opening entrypoints.http, to answer the authority: %w "+
