@@ -71,9 +71,7 @@ func (c *Config) checkRest(at spot) {
 	at.key("trusted_proxies").believesAll(c.TrustedProxies)
 	c.Timeouts.check(at.key("timeouts"))
 	c.Limits.check(at.key("limits"), c.Sites)
-	if c.Engine != "own" {
-		at.key("engine").oneOf(c.Engine, "standard")
-	}
+	at.key("engine").oneOf(c.Engine, "standard", "own")
 	at.key("logging").key("level").oneOf(c.Logging.Level, "debug", "info", "warn", "error")
 	at.key("logging").key("addresses").oneOf(c.Logging.Addresses, "full", "masked")
 }

@@ -16,7 +16,4 @@ func (c *Config) checkSupported(at spot) {
 			at.key("entrypoints").key(role.name).key("proxy_protocol").unsupported("write false, or remove it")
 		}
 	}
-	if c.Engine == "own" {
-		at.key("engine").unsupported("write standard, or remove it")
-	}
 }

@@ -182,6 +182,10 @@ func (a *address) give(c *conn) {
 	if invariants {
 		c.watchReturned()
 	}
+	c.r.release()
+	if invariants {
+		poison(c.text)
+	}
 	a.mu.Lock()
 	if a.retired || len(a.idle) >= maxIdle {
 		a.mu.Unlock()

@@ -65,7 +65,7 @@ func (b *responseBody) waits() bool {
 
 // short says whether the next Read needs more than lies in the buffer.
 func (b *responseBody) short() bool {
-	ahead, _ := b.c.r.Peek(b.c.r.Buffered())
+	ahead := b.c.r.ahead()
 	switch {
 	case b.complete || b.resp.length >= 0 && b.left == 0:
 		return false

@@ -5,11 +5,15 @@ import (
 	"sync/atomic"
 )
 
-// buffers lends pieces of memory that are used again.
-type buffers struct{ pool sync.Pool }
+// buffers lends pieces of memory that are used again: of a length when they are
+// lent, and of a size that they may be extended to without allocation, in bytes.
+type buffers struct {
+	length, size int
+	pool         sync.Pool
+}
 
 func newBuffers(length, capacity int) *buffers {
-	return &buffers{sync.Pool{New: func() any {
+	return &buffers{length, capacity, sync.Pool{New: func() any {
 		b := make([]byte, length, capacity)
 		if invariants {
 			poison(b)
@@ -31,6 +35,7 @@ func (p *buffers) takeBack(b *[]byte) {
 	if invariants {
 		watchReturned(b)
 	}
+	*b = (*b)[:p.length]
 	p.pool.Put(b)
 }
 

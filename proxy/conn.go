@@ -31,11 +31,12 @@ type conn struct {
 	raw      syscall.RawConn       // the socket; nil when there is none
 	probe    func(fd uintptr) bool // look, made once
 	silent   bool                  // what look saw
-	r        *bufio.Reader
-	reused   bool // it has carried an exchange before
-	sent     bool // a byte of the current request has been written
-	received bool // a byte of the current response has been read
-	stale    bool // idle since before the reaper's last round
+	r        reader
+	text     []byte // the head of the last response, as readHead has it
+	reused   bool   // it has carried an exchange before
+	sent     bool   // a byte of the current request has been written
+	received bool   // a byte of the current response has been read
+	stale    bool   // idle since before the reaper's last round
 	closed   bool
 	clock    stallClock  // of Read, while a response's body comes
 	isCut    atomic.Bool // it is of no more use
@@ -44,22 +45,21 @@ type conn struct {
 
 func newConn(a *address, nc net.Conn) *conn {
 	c := &conn{Conn: nc, at: a}
-	c.r, c.probe, c.cutter = bufio.NewReaderSize(c, 4096), c.look, c.cut
+	c.probe, c.cutter = c.look, c.cut
 	if tc, ok := nc.(*tls.Conn); ok {
 		nc = tc.NetConn()
 	}
 	if sc, ok := nc.(syscall.Conn); ok {
 		c.raw, _ = sc.SyscallConn() // fails only for a connection that is nil
 	}
+	c.r.begin(c)
 	return c
 }
 
 // Read notes that something was received, which rules a retry out. It is called
 // only when nothing lies in the buffer.
 func (c *conn) Read(p []byte) (int, error) {
-	if deadline, ok := c.clock.wind(); ok {
-		c.setReadDeadline(deadline)
-	}
+	c.wind()
 	n, err := c.Conn.Read(p)
 	if n > 0 {
 		c.received = true
@@ -68,6 +68,13 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.watchRead(p[:n])
 	}
 	return n, err
+}
+
+// wind sets the deadline for a byte of a response's body.
+func (c *conn) wind() {
+	if deadline, ok := c.clock.wind(); ok {
+		c.setReadDeadline(deadline)
+	}
 }
 
 func (c *conn) close() {
@@ -102,7 +109,7 @@ func (c *conn) more() bool {
 		return false
 	}
 	before := c.r.Buffered()
-	_, _ = c.r.Peek(before + 1) // an error comes again
+	_ = c.r.fill() // an error comes again
 	return c.r.Buffered() > before
 }
 
@@ -139,7 +146,8 @@ type response struct {
 }
 
 // readResponse reads a response's head (RFC 9112, sections 4 to 6). method is
-// the request's. Framing that two readers could understand differently is an
+// the request's. The fields are valid until the connection is released, or reads
+// another. Framing that two readers could understand differently is an
 // error: a lenient reading here would let one answer run into the next.
 func (c *conn) readResponse(method string, resp *response) error {
 	text, err := c.readHead()
@@ -161,20 +169,27 @@ func (c *conn) readResponse(method string, resp *response) error {
 
 var headEnd = []byte("\r\n\r\n")
 
-// readHead returns a head up to its blank line, which is left out. Mostly the
-// whole head lies in the buffer, so that one string holds it.
+// maxKeptText bounds the memory that a connection keeps for heads, in bytes.
+const maxKeptText = 2 << 10
+
+// readHead returns a head up to its blank line, which is left out. It is valid
+// until the next one is read, on whoever's behalf. Mostly the whole head lies in
+// the reader's buffer, and is copied to where the one before was.
 func (c *conn) readHead() (string, error) {
-	if _, err := c.r.Peek(1); err != nil {
+	if err := c.r.await(); err != nil {
 		return "", err
 	}
-	ahead, _ := c.r.Peek(c.r.Buffered())
+	ahead := c.r.ahead()
 	i := bytes.Index(ahead, headEnd)
 	if i < 0 {
 		return c.gatherHead()
 	}
-	text := string(ahead[:i+2])
-	_, err := c.r.Discard(i + 4)
-	return text, err
+	if cap(c.text) > maxKeptText {
+		c.text = nil
+	}
+	c.text = append(c.text[:0], ahead[:i+2]...)
+	c.r.Discard(i + 4)
+	return view(c.text), nil
 }
 
 // gatherHead is readHead for a head that comes in several pieces.

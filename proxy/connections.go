@@ -37,7 +37,7 @@ const makeRoom = 64
 // admit counts a connection until it is closed; false when there may be no more.
 func (k *connections) admit(c *stallConn) bool {
 	c.of = k
-	c.idleSince.Store(time.Now().UnixNano())
+	c.rest()
 	most := k.most()
 	k.mu.Lock()
 	var closing []*stallConn
@@ -113,11 +113,16 @@ func noteState(nc net.Conn, state http.ConnState) {
 	switch {
 	case !ok:
 	case state == http.StateIdle:
-		c.idleSince.Store(time.Now().UnixNano())
+		c.rest()
 	case state == http.StateActive, state == http.StateHijacked:
-		c.idleSince.Store(0)
+		c.work()
 	}
 }
+
+// work is for a connection with a request under way, rest for one that has none any
+// more.
+func (c *stallConn) work() { c.idleSince.Store(0) }
+func (c *stallConn) rest() { c.idleSince.Store(time.Now().UnixNano()) }
 
 // maxConnections is how many connections there may be to clients, and how many to
 // upstreams: half of the files that the process may open each, but for some that

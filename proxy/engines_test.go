@@ -3,6 +3,7 @@ package proxy
 import (
 	"log/slog"
 	"net/http"
+	"slices"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,14 +18,16 @@ type engine struct {
 	name string // as in the exceptions of testdata/messages.txt
 	// start serves what Listen opened for f.proxy.
 	start func(f *front, cfg *configs.Config, ls *Listeners)
+	h2    bool // it speaks HTTP/2
 }
 
-var engines = []engine{
-	{"standard", func(f *front, cfg *configs.Config, ls *Listeners) {
-		f.server = NewServer(f.proxy, cfg, ls, newSelfSigned(f.t), http.NotFoundHandler(), slog.New(slog.NewJSONHandler(f.messages, nil)))
-		f.server.Start()
-		f.t.Cleanup(func() { f.server.Stop(0) })
-	}},
+var engines = []engine{{"standard", startServer, true}, {"own", startServer, slices.Contains(ownProtocols, "h2")}}
+
+// startServer serves with the engine that the configuration names.
+func startServer(f *front, cfg *configs.Config, ls *Listeners) {
+	f.server = NewServer(f.proxy, cfg, ls, newSelfSigned(f.t), http.NotFoundHandler(), slog.New(slog.NewJSONHandler(f.messages, nil)))
+	f.server.Start()
+	f.t.Cleanup(func() { f.server.Stop(0) })
 }
 
 // eachEngine runs a test for every front end.
@@ -35,12 +38,24 @@ func eachEngine(t *testing.T, test func(t *testing.T, e engine)) {
 	}
 }
 
+// eachEngine2 does so for every front end that speaks HTTP/2.
+func eachEngine2(t *testing.T, test func(t *testing.T, e engine)) {
+	t.Helper()
+	eachEngine(t, func(t *testing.T, e engine) {
+		if !e.h2 {
+			t.Skip("it does not speak HTTP/2")
+		}
+		test(t, e)
+	})
+}
+
 // front is a front door of this engine with one entrypoint, https, whose port the
 // system chooses; it speaks TLS or, for tests that look at bytes, does not.
-func (e engine) front(t *testing.T, sites string, secure bool) *front {
+func (e engine) front(t testing.TB, sites string, secure bool) *front {
 	t.Helper()
 	f := &front{t: t, registry: prometheus.NewRegistry(), log: &lockedBuffer{}, messages: &lockedBuffer{}}
 	cfg := f.load(sites)
+	cfg.Engine = e.name
 	p := &cfg.Entrypoints
 	p.HTTP.Addresses, p.Federation.Addresses, p.Admin.Addresses = nil, nil, nil
 	p.HTTPS.Addresses, p.HTTPS.TLS = []configs.Address{"127.0.0.1:0"}, secure

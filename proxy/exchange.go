@@ -53,7 +53,8 @@ func (r *Request) afterGone(f func()) (stop func() bool) {
 }
 
 // Responder is the way back to the client. Head is called once, then Write any
-// number of times; or Switch alone.
+// number of times; or Switch alone. What it is given is its own only until it
+// returns: the names and values of fields lie in memory that is used again.
 type Responder interface {
 	// Inform sends an interim response (1xx but 101).
 	Inform(status int, h Header)

@@ -190,13 +190,14 @@ func (x *exchange) send(ctx context.Context, c *conn, p *pool, inline []byte) (*
 		return nil, fmt.Errorf("%w: %w", errUnsent, err)
 	}
 	limit, _ := Deadline(&x.state.cfg.Timeouts, &x.decision, x.req.Target)
-	up := &upload{ctx: ctx, c: c, limit: limit, sent: !streamed, partly: err != nil}
-	if streamed {
-		x.streamed = true
-		up.done = make(chan struct{})
-		x.attend(c)
-		go func() { up.finish(x.stream(c, up)) }()
+	if !streamed {
+		x.whole = upload{ctx: ctx, c: c, limit: limit, sent: true, partly: err != nil}
+		return &x.whole, nil
 	}
+	up := &upload{ctx: ctx, c: c, limit: limit, partly: err != nil, done: make(chan struct{})}
+	x.streamed = true
+	x.attend(c)
+	go func() { up.finish(x.stream(c, up)) }()
 	return up, nil
 }
 
@@ -213,18 +214,14 @@ func (x *exchange) sendHead(c *conn, p *pool, inline []byte) (int, error) {
 func (c *conn) promptly(ctx context.Context, d time.Duration) bool {
 	c.limitRead(ctx, time.Now().Add(d))
 	runtime.Gosched() // a read that came too early would be a system call for nothing
-	if _, err := c.r.Peek(1); err != nil {
-		return false
-	}
-	ahead, _ := c.r.Peek(c.r.Buffered())
-	return bytes.Contains(ahead, headEnd)
+	return c.r.await() == nil && bytes.Contains(c.r.ahead(), headEnd)
 }
 
 // answered says whether an answer lies ready although writing failed, as when
 // a back end refuses a body early and closes.
 func (c *conn) answered() bool {
 	c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-	_, err := c.r.Peek(1)
+	err := c.r.await()
 	c.SetReadDeadline(time.Time{})
 	return err == nil
 }
@@ -270,6 +267,9 @@ func (x *exchange) await(c *conn, resp *response, up *upload, p *pool) error {
 
 // timedOut says whether an error is a deadline of ours.
 func timedOut(err error) bool {
+	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		return err != nil
+	}
 	var ne net.Error
-	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &ne) && ne.Timeout()
+	return errors.As(err, &ne) && ne.Timeout()
 }

@@ -89,6 +89,9 @@ func (f *front) openAt(cfg *configs.Config, https string) {
 	f.t.Helper()
 	f.registry, f.log, f.messages = prometheus.NewRegistry(), &lockedBuffer{}, &lockedBuffer{}
 	f.https, f.fed, f.http = https, freeAddress(f.t), freeAddress(f.t)
+	if engine := os.Getenv("ENGINE"); engine != "" {
+		cfg.Engine = engine
+	}
 	e := &cfg.Entrypoints
 	e.HTTPS.Addresses, e.Federation.Addresses = []configs.Address{configs.Address(f.https)}, []configs.Address{configs.Address(f.fed)}
 	e.HTTP.Addresses, e.Admin.Addresses = []configs.Address{configs.Address(f.http)}, nil

@@ -36,7 +36,7 @@ var h2specParts = [][]string{{"generic", "hpack", "http2/3", "http2/4"}, {"http2
 // must be what h2specMisses lists, no more and no less.
 func TestH2Spec(t *testing.T) {
 	program := buildH2Spec(t)
-	eachEngine(t, func(t *testing.T, e engine) {
+	eachEngine2(t, func(t *testing.T, e engine) {
 		main := newBackend(t, "long enough for every case")
 		f := e.front(t, oneSite(main, fmt.Sprintf("fallback: %q\n", main.url())), true) // h2spec asks for the address
 		var reports [4]h2specReport

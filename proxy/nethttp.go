@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -213,16 +214,31 @@ func (r *responder) Head(status int, h Header, length int64) {
 	r.w.WriteHeader(status)
 }
 
+// set copies the fields, for net/http may write them only when Serve has returned:
+// into one piece of memory, and their values into another.
 func (r *responder) set(h Header) {
 	m := r.w.Header()
-	values := make([]string, len(h)) // one piece of memory for them all
+	size := 0
+	for _, f := range h {
+		size += len(f.Name) + len(f.Value)
+	}
+	var text strings.Builder
+	text.Grow(size)
+	for _, f := range h {
+		text.WriteString(f.Name)
+		text.WriteString(f.Value)
+	}
+	rest := text.String()
+	values := make([]string, len(h))
 	for i, f := range h {
-		name := http.CanonicalHeaderKey(f.Name)
+		name := http.CanonicalHeaderKey(rest[:len(f.Name)])
+		value := rest[len(f.Name) : len(f.Name)+len(f.Value)]
+		rest = rest[len(f.Name)+len(f.Value):]
 		if had := m[name]; had != nil {
-			m[name] = append(had, f.Value)
+			m[name] = append(had, value)
 			continue
 		}
-		values[i] = f.Value
+		values[i] = value
 		m[name] = values[i : i+1 : i+1]
 	}
 }
@@ -268,7 +284,7 @@ func (r *responder) Trailer(h Header) {
 	m := r.w.Header()
 	for _, f := range h {
 		name := http.TrailerPrefix + http.CanonicalHeaderKey(f.Name)
-		m[name] = append(m[name], f.Value)
+		m[name] = append(m[name], strings.Clone(f.Value))
 	}
 }
 

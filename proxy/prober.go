@@ -109,7 +109,7 @@ func (a *address) probe(ctx context.Context) (newRelease bool) {
 	}
 	server, _ := resp.header.Get("Server")
 	if release, ok := strings.CutPrefix(server, "Synapse/"); ok {
-		return a.runs(release)
+		return a.runs(strings.Clone(release))
 	}
 	return a.askRelease(ctx)
 }

@@ -21,6 +21,7 @@ type exchange struct {
 	decision routing.Decision
 	response response
 	body     responseBody
+	whole    upload // of a request that was sent at once
 	record   Access
 	proof    string // for an authority, on the http entrypoint
 	hushed   bool   // its body was cut short by us
@@ -93,6 +94,7 @@ func (x *exchange) end() {
 	clear(x.auth[:])
 	clear(x.response.header)
 	x.body = responseBody{}
+	x.whole = upload{}
 	x.match = routing.Request{}
 	if invariants {
 		x.watchEnded()

@@ -72,6 +72,9 @@ func (s *Server) routedServer(cfg *configs.Config, r *Routed, certs Certificates
 	if r.TLS {
 		secure = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.chooseCertificate(r, certs)}
 	}
+	if cfg.Engine == "own" {
+		return newOwn(s.proxy, cfg, r.Entrypoint, secure, s.log)
+	}
 	return s.standardServer(cfg, r.Entrypoint, secure)
 }
 
@@ -167,7 +170,7 @@ func (s *Server) Stop(grace time.Duration) {
 	ctx, cancel := context.WithDeadline(context.Background(), limit)
 	defer cancel()
 	var wg sync.WaitGroup
-	for _, srv := range append(s.routed[:len(s.routed):len(s.routed)], s.redirect) {
+	for _, srv := range append(s.routed[:len(s.routed):len(s.routed)], frontEnd(s.redirect)) {
 		wg.Go(func() { s.shut(ctx, srv) })
 	}
 	s.proxy.streams.leaveAll(limit)

@@ -166,7 +166,7 @@ func (t *tunnel) bidFarewell() error {
 	if err := t.client.SetReadDeadline(until); err != nil {
 		t.client.Close()
 	}
-	_, _ = io.Copy(io.Discard, t.c.r) // until it ends, too
+	_, _ = io.Copy(io.Discard, &t.c.r) // until it ends, too
 	return nil
 }
 

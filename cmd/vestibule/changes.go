@@ -68,7 +68,7 @@ var startKeys = []string{
 	"entrypoints.https.tls", "entrypoints.federation.tls",
 	"internal.addresses",
 	"certificates.issuer", "certificates.storage.directory", "certificates.acme.directory", "certificates.acme.staging",
-	"timeouts.head", "timeouts.idle", "limits.head",
+	"timeouts.head", "timeouts.idle", "limits.head", "engine",
 }
 
 // restartNeeded lists the keys that only a restart applies.

@@ -1,0 +1,238 @@
+package proxy
+
+import (
+	"errors"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// vigil notices that clients leave whose requests wait for an answer. Most answers
+// come at once: a connection is put into the kernel's care only when its request
+// has been under way for a while, so that the others cost a few instructions.
+type vigil struct {
+	mu       sync.Mutex
+	young    watchedList // since the last round
+	old      watchedList // since the round before
+	timer    *time.Timer
+	running  bool
+	parked   map[uint64]*watched // by what the kernel calls them
+	lastID   uint64
+	platform vigilPlatform
+}
+
+// watch is the vigil of the process.
+var watch vigil
+
+// vigilRound is the time between two rounds: a request is watched when it has been
+// under way for one to two of them.
+const vigilRound = 100 * time.Millisecond
+
+// Where a connection stands in the vigil.
+const (
+	watchedNot = iota
+	watchedYoung
+	watchedOld
+	watchedParked // its client's leaving is noticed
+)
+
+// watched is a connection as the vigil sees it; all is guarded by vigil.mu.
+type watched struct {
+	c          *h1Conn
+	prev, next *watched
+	where      uint8
+	armed      bool // the kernel will say something
+	deaf       bool // to bytes that come, for some have come
+	id         uint64
+	platform   watchedPlatform
+}
+
+// watchedList is a list of connections.
+type watchedList struct{ first, last *watched }
+
+func (l *watchedList) add(w *watched) {
+	w.prev, w.next = l.last, nil
+	if l.last != nil {
+		l.last.next = w
+	} else {
+		l.first = w
+	}
+	l.last = w
+}
+
+func (l *watchedList) remove(w *watched) {
+	if w.prev != nil {
+		w.prev.next = w.next
+	} else {
+		l.first = w.next
+	}
+	if w.next != nil {
+		w.next.prev = w.prev
+	} else {
+		l.last = w.prev
+	}
+	w.prev, w.next = nil, nil
+}
+
+// begin watches a connection until end: a request is under way on it.
+func (v *vigil) begin(w *watched) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	w.where = watchedYoung
+	v.young.add(w)
+	if v.running {
+		return
+	}
+	v.running = true
+	if v.timer == nil {
+		v.timer = time.AfterFunc(vigilRound, v.round)
+	} else {
+		v.timer.Reset(vigilRound)
+	}
+}
+
+// end leaves a connection alone: it may be read from again.
+func (v *vigil) end(w *watched) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch w.where {
+	case watchedYoung:
+		v.young.remove(w)
+	case watchedOld:
+		v.old.remove(w)
+	case watchedParked:
+		v.disarm(w)
+	}
+	w.where = watchedNot
+}
+
+// forget is for a connection that is closed.
+func (v *vigil) forget(w *watched) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if w.id != 0 {
+		delete(v.parked, w.id)
+		w.id = 0
+	}
+}
+
+// round has those watched that have been under way since the last one.
+func (v *vigil) round() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for n := 1; v.old.first != nil; n++ {
+		w := v.old.first
+		v.old.remove(w)
+		if w.c.turn.unread() { // who reads the body sees its end
+			w.where = watchedYoung
+			v.young.add(w)
+			continue
+		}
+		w.where, w.deaf = watchedParked, false
+		v.park(w)
+		if n%64 == 0 { // others want to begin and to end
+			v.mu.Unlock()
+			v.mu.Lock()
+		}
+	}
+	for w := v.young.first; w != nil; w = w.next {
+		w.where = watchedOld
+	}
+	v.old, v.young = v.young, watchedList{}
+	if v.running = v.old.first != nil; v.running {
+		v.timer.Reset(vigilRound)
+	}
+}
+
+// park looks whether the client has said something already, and has the kernel say
+// when it does.
+func (v *vigil) park(w *watched) {
+	in := &w.c.in
+	switch {
+	case !in.empty() || in.inside:
+		w.deaf = true
+	case in.socket.buffered() > 0:
+		if in.socket.farewell(in.socket.ahead()) {
+			v.gone(w)
+			return
+		}
+		w.deaf = true
+	}
+	if w.id == 0 {
+		v.lastID++
+		w.id = v.lastID
+		if v.parked == nil {
+			v.parked = map[uint64]*watched{}
+		}
+		v.parked[w.id] = w
+	}
+	v.arm(w)
+}
+
+// notice is told that something happened on a connection; hung, that both of its
+// directions have ended.
+func (v *vigil) notice(id uint64, hung bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	w := v.parked[id]
+	if w == nil {
+		return
+	}
+	if w.armed = false; w.where != watchedParked {
+		return
+	}
+	if hung || w.c.hasLeft(w.deaf) {
+		v.gone(w)
+		return
+	}
+	w.deaf = true
+	v.arm(w)
+}
+
+// gone ends the requests of a client.
+func (v *vigil) gone(w *watched) {
+	w.where = watchedNot
+	w.c.leave()
+}
+
+// hasLeft says whether a client's side of the connection has ended, with nothing
+// in it that is still to be read: net/http cannot tell an end of one side from one
+// of both either. ahead says that there is something.
+func (c *h1Conn) hasLeft(ahead bool) bool {
+	if ahead || c.socket.raw == nil {
+		return false
+	}
+	var b [64]byte
+	left := false
+	err := c.socket.raw.Control(func(fd uintptr) {
+		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		switch {
+		case n > 0:
+			left = c.socket.farewell(b[:n])
+		case err == nil:
+			left = true
+		default:
+			left = !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
+		}
+	})
+	return err != nil || left
+}
+
+// farewell says whether b is what TLS says when it ends: an alert, which TLS 1.3
+// hides among other records that are longer (RFC 8446, sections 5.2 and 6.1).
+func (s *socket) farewell(b []byte) bool {
+	const alert, data, hidden = 21, 23, 2 + 1 + 16 // its length with its type and its tag
+	if !s.secure || s.record > 0 || len(b) < recordHeader {
+		return false
+	}
+	length := int(b[3])<<8 | int(b[4])
+	return b[0] == alert || b[0] == data && length == hidden && len(b) == recordHeader+length
+}
+
+// ahead is what has been read and not handed on.
+func (s *socket) ahead() []byte {
+	if s.buf == nil {
+		return nil
+	}
+	return (*s.buf)[s.r:s.w]
+}
