@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -346,21 +345,5 @@ func statusLine(status int) string {
 	return "HTTP/1.1 " + strconv.Itoa(status) + " \r\n"
 }
 
-// date is a Date field, made once a second.
-type date struct {
-	second int64
-	field  string
-}
-
-var dateNow atomic.Pointer[date]
-
 // appendDate adds what every answer should have (RFC 9110, section 6.6.1).
-func appendDate(b []byte) []byte {
-	now := time.Now()
-	d := dateNow.Load()
-	if d == nil || d.second != now.Unix() {
-		d = &date{now.Unix(), "Date: " + now.UTC().Format(http.TimeFormat) + "\r\n"}
-		dateNow.Store(d)
-	}
-	return append(b, d.field...)
-}
+func appendDate(b []byte) []byte { return appendField(b, "Date", httpDate()) }

@@ -27,6 +27,7 @@ func putInput(buf *[]byte) {
 	for _, b := range inputs {
 		if len(*buf) == b.size {
 			b.takeBack(buf)
+			return // for it is somebody else's
 		}
 	}
 }

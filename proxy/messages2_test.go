@@ -132,7 +132,7 @@ func TestMessages2(t *testing.T) {
 // lateTrailer says which front ends let a trailer pass that comes after the reset of
 // its stream, as one does that was on its way (RFC 9113, section 5.1). net/http ends
 // the connection, with all that is under way on it (h2_bundle.go, processHeaders).
-var lateTrailer = map[string]bool{"standard": false}
+var lateTrailer = map[string]bool{"own": true}
 
 func TestLateTrailer(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {

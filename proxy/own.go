@@ -36,7 +36,7 @@ type own struct {
 }
 
 // ownProtocols are what it speaks over TLS.
-var ownProtocols = []string{"http/1.1"}
+var ownProtocols = []string{"h2", "http/1.1"}
 
 // newOwn prepares to serve an entrypoint; secure is nil for one without TLS.
 func newOwn(p *Proxy, cfg *configs.Config, e *Entrypoint, secure *tls.Config, log *slog.Logger) *own {

@@ -13,6 +13,9 @@ import (
 // machine lets anybody wait who does what it should.
 const soakStall = 6 * time.Second
 
+// soakUpload is max_upload where there is one, in bytes.
+const soakUpload = 64 << 10
+
 // kind is a way to answer. Unless it says something else, the answer comes whole,
 // and its connection may be used again.
 type kind struct {
@@ -210,6 +213,11 @@ func (p *plan) choosePath(r *rand.Rand) {
 		p.path, p.calm = "/wild/x", false
 	case p.method == "GET" && at < 40 && !k.broken:
 		p.path, p.calm = "/_matrix/client/v3/sync?since=s&timeout=0", false
+	case p.method == "POST" && at < 40:
+		if r.IntN(3) == 0 {
+			p.body = soakUpload + 1 + r.IntN(40000)
+		}
+		p.path, p.calm = "/_matrix/media/v3/upload", p.body <= soakUpload
 	case p.method == "GET" && at < 48 && !k.broken:
 		p.path, p.kind = "/_matrix/client/v3/publicRooms?x=x", kindNamed("unknown")
 	}

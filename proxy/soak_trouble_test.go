@@ -51,24 +51,35 @@ func (s *soak) close() {
 }
 
 // configurations move workers from one pool to another, add some and leave others
-// out; an upstream with another bound is another one.
-var configurations = []struct{ calm, wild, reader, sync string }{
-	{calm: "calm1 calm2", wild: "wild1 wild2 wild3", reader: "calm3", sync: "wild1 wild2"},
-	{calm: "calm2 calm3", wild: "wild2 wild4:6 wild3", reader: "calm1 calm2", sync: "wild2 wild3"},
-	{calm: "calm3 calm1 calm2", wild: "wild4", reader: "calm3 calm1", sync: "wild4 wild1:3"},
+// out; an upstream with another bound is another one. Some bound uploads, or how many
+// sync at once.
+var configurations = []struct {
+	calm, wild, reader, sync string
+	upload, syncs            int // 0 for no bound
+}{
+	{calm: "calm1 calm2", wild: "wild1 wild2 wild3", reader: "calm3", sync: "wild1 wild2", upload: soakUpload},
+	{calm: "calm2 calm3", wild: "wild2 wild4:6 wild3", reader: "calm1 calm2", sync: "wild2 wild3", syncs: 2},
+	{calm: "calm3 calm1 calm2", wild: "wild4", reader: "calm3 calm1", sync: "wild4 wild1:3", upload: soakUpload, syncs: 1},
 }
 
 func (s *soak) configuration(i int) string {
 	c := configurations[i]
-	return fmt.Sprintf(`logging: { access: false }
+	limits, upload := "", ""
+	if c.syncs > 0 {
+		limits = fmt.Sprintf("limits: { endpoints: { sync: { concurrent: %d, queue: 20ms } } }\n", c.syncs)
+	}
+	if c.upload > 0 {
+		upload = fmt.Sprintf("max_upload: %dKiB, ", c.upload>>10)
+	}
+	return limits + fmt.Sprintf(`logging: { access: false }
 timeouts: { head: 2m, stall: %s, sync_margin: 2s }
 sites:
   - server_name: example.com
-    synapse: { main: %s, hold: 300ms, workers: { client_reader: [%s], sync: [%s] } }
+    synapse: { main: %s, hold: 300ms, %sworkers: { client_reader: [%s], sync: [%s] } }
     routes:
       - { name: calm, path_prefix: /calm, upstreams: [%s] }
       - { name: wild, path_prefix: /wild, upstreams: [%s] }
-`, soakStall, s.upstreams(mainWorker), s.upstreams(c.reader), s.upstreams(c.sync), s.upstreams(c.calm), s.upstreams(c.wild))
+`, soakStall, s.upstreams(mainWorker), upload, s.upstreams(c.reader), s.upstreams(c.sync), s.upstreams(c.calm), s.upstreams(c.wild))
 }
 
 // upstreams writes workers as a configuration does: "name", or "name:max_conns".

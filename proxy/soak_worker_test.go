@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/textproto"
 	"strconv"
 	"strings"
 	"sync"
@@ -165,7 +166,7 @@ func (q *asked) readFields(r *bufio.Reader) error {
 			return nil
 		}
 		name, value, _ := bytes.Cut(line[:len(line)-2], []byte(": "))
-		switch string(name) {
+		switch textproto.CanonicalMIMEHeaderKey(string(name)) {
 		case "X-Id":
 			if q.id != "" {
 				q.mixed("it is also that of %q", value)
