@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -131,7 +132,7 @@ func unchunk(text []byte, piece, room int) (body, rest []byte, err error) {
 		n, err = b.Read(p)
 		body = append(body, p[:n]...)
 	}
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		return nil, nil, err
 	}
 	rest, _ = io.ReadAll(&h1Tunnel{Conn: s, in: &c.in})

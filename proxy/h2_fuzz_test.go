@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -127,10 +128,7 @@ func checkFrames(t *testing.T, r io.Reader) {
 	for {
 		frame, err := framer.ReadFrame()
 		if err != nil {
-			if _, ok := err.(http2.StreamError); ok {
-				t.Errorf("a frame of the server: %v", err)
-			}
-			if _, ok := err.(http2.ConnectionError); ok {
+			if errors.As(err, new(http2.StreamError)) || errors.As(err, new(http2.ConnectionError)) {
 				t.Errorf("a frame of the server: %v", err)
 			}
 			return
@@ -272,7 +270,7 @@ func askStandard(_ *testing.T, fields [][2]string, body string) (got *got2) {
 	client, server := net.Pipe()
 	ended, handled := make(chan struct{}), make(chan *got2, 2)
 	go func() {
-		new(http2.Server).ServeConn(server, &http2.ServeConnOpts{
+		new(http2.Server).ServeConn(server, &http2.ServeConnOpts{ //nolint:staticcheck // what stands for it wants a listener
 			BaseConfig: &http.Server{ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)},
 			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				g := &got2{method: r.Method, target: r.RequestURI, host: r.Host, length: r.ContentLength}

@@ -43,7 +43,7 @@ var goingAway = []byte{0x88, 2, 0x03, 0xe9}
 // maskedGoingAway is the same as a client sends it (section 5.3).
 func maskedGoingAway() []byte {
 	var key [4]byte
-	rand.Read(key[:]) //nolint:errcheck // it never fails
+	rand.Read(key[:])
 	return []byte{0x88, 0x82, key[0], key[1], key[2], key[3], 0x03 ^ key[0], 0xe9 ^ key[1]}
 }
 
