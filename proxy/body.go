@@ -52,10 +52,14 @@ func (b *responseBody) Read(p []byte) (n int, err error) {
 }
 
 // waits says whether the next Read would wait for the upstream, so that what was
-// read so far has to go out first.
+// read so far has to go out first. Data stays on the socket, from where Read takes
+// more at once than the buffer holds.
 func (b *responseBody) waits() bool {
 	framed := b.resp.chunked || b.resp.length >= 0
 	for b.short() {
+		if b.left > 0 {
+			return !b.c.mayRead()
+		}
 		if !framed || !b.c.more() {
 			return true
 		}

@@ -30,7 +30,8 @@ type conn struct {
 	watch    connWatch
 	raw      syscall.RawConn       // the socket; nil when there is none
 	probe    func(fd uintptr) bool // look, made once
-	silent   bool                  // what look saw
+	silent   bool                  // what look saw: that nothing is there,
+	arrived  bool                  // or that something is
 	r        reader
 	text     []byte // the head of the last response, as readHead has it
 	reused   bool   // it has carried an exchange before
@@ -102,22 +103,27 @@ func (c *conn) quiet() bool {
 // was anything. Why a connection ended may be forgotten over it, so that it is not
 // for bodies whose end is that of the connection.
 func (c *conn) more() bool {
-	if _, secure := c.Conn.(*tls.Conn); secure || c.raw == nil {
-		return false // part of a record would have to be waited for
-	}
-	if c.raw.Read(c.probe) != nil || c.silent {
-		return false
-	}
 	before := c.r.Buffered()
-	_ = c.r.fill() // an error comes again
+	if c.mayRead() {
+		_ = c.r.fill() // an error comes again
+	}
 	return c.r.Buffered() > before
 }
 
-// look notes whether nothing can be read from the socket.
+// mayRead says whether something has arrived, and leaves it where it is.
+func (c *conn) mayRead() bool {
+	if _, secure := c.Conn.(*tls.Conn); secure || c.raw == nil {
+		return false // part of a record would have to be waited for
+	}
+	return c.raw.Read(c.probe) == nil && c.arrived
+}
+
+// look notes whether something can be read from the socket: a connection that has
+// ended is neither silent, nor has anything arrived on it.
 func (c *conn) look(fd uintptr) bool {
 	var b [1]byte
-	_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	c.silent = errors.Is(err, syscall.EAGAIN)
+	n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	c.silent, c.arrived = errors.Is(err, syscall.EAGAIN), err == nil && n > 0
 	return true // done, whatever there is
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -226,6 +227,51 @@ func TestWaitsAtBreak(t *testing.T) {
 			t.Errorf("%s, reset=%v: then %d bytes, %v", c.head, c.reset, n, err)
 		}
 	}
+}
+
+// TestLongReads: what has arrived of a long body is read at once, and not in pieces
+// of the buffer, after it was looked for.
+func TestLongReads(t *testing.T) {
+	long := strings.Repeat("x", 30000)
+	for _, text := range []string{"Content-Length: 30000\r\n\r\n" + long, fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(long), long)} {
+		near, far := tcpPair(t)
+		conn := newConn(&address{up: &Upstream{}}, near)
+		io.WriteString(far, "HTTP/1.1 200 OK\r\n"+text)
+		var resp response
+		if err := conn.readResponse("GET", &resp); err != nil {
+			t.Fatal(err)
+		}
+		body := &responseBody{c: conn, resp: &resp, left: max(resp.length, 0)}
+		if _, err := io.ReadFull(body, make([]byte, 4000)); err != nil { // about what the buffer held
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(body, make([]byte, conn.r.Buffered())); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the rest has arrived", func() bool { return pending(t, near) >= 20000 })
+		if body.waits() {
+			t.Error("what is there is waited for")
+		}
+		if n, err := body.Read(make([]byte, copySize)); n < 20000 || err != nil {
+			t.Errorf("%d bytes at once, %v", n, err)
+		}
+	}
+}
+
+// pending is how much can be read from a connection without waiting.
+func pending(t *testing.T, c net.Conn) (n int) {
+	t.Helper()
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Control(func(fd uintptr) {
+		n, _, _ = syscall.Recvfrom(int(fd), make([]byte, copySize), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // tcpPair are the two ends of a connection.
