@@ -6,8 +6,9 @@
 GO       ?= go
 FUZZTIME ?= 20s
 SOAKTIME ?= 10m
-SOAK_REQUESTS ?= 10000000
-REQUESTS ?= 200000
+SOAK_REQUESTS ?= 5000000
+# To each of the two servers in front.
+REQUESTS ?= 100000
 LAB_TIMEOUT ?= 20m
 # Flags of the benchmark, such as BENCH='-rounds 9 -work h1,h2'.
 BENCH ?=
@@ -51,11 +52,11 @@ test: unit answers siege laboratory ## Run everything: checks, unit tests, siege
 
 unit: check compiler ## Run formatting, vet and unit tests (no root, loopback only)
 	$(say) 'unit tests, fuzz seeds among them'
-	@if command -v gcc >/dev/null; then CGO_ENABLED=1 $(GO) test -race -tags invariants ./...; \
-	else echo '    without -race: it needs gcc'; CGO_ENABLED=0 $(GO) test -tags invariants ./...; fi
+	@if command -v gcc >/dev/null; then CGO_ENABLED=1 $(GO) test -race -timeout 30m -tags invariants ./...; \
+	else echo '    without -race: it needs gcc'; CGO_ENABLED=0 $(GO) test -timeout 30m -tags invariants ./...; fi
 
-answers: ## Send REQUESTS requests amid every trouble: does each get its answer?
-	$(say) '$(REQUESTS) requests, each of which gets its own answer or a visible error'
+answers: ## Send REQUESTS requests to each engine amid every trouble: does each get its answer?
+	$(say) 'twice $(REQUESTS) requests, each of which gets its own answer or a visible error'
 	@$(GO) test -tags invariants -v -count=1 -timeout 0 -run '^TestSoak$$' ./proxy -args -soak.requests=$(REQUESTS)
 
 # With the program as a process of its own, whose memory is looked at, and with the
@@ -115,11 +116,11 @@ fuzz: ## Run each fuzz target for FUZZTIME
 		echo "==> $$target in $$(dirname "$$file"), $(FUZZTIME)"; \
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null || exit 1; done
 
-soak: compiler ## Send SOAK_REQUESTS requests, run each fuzz target for SOAKTIME, then the unit tests over and over
+soak: compiler ## Send SOAK_REQUESTS requests to each engine, run each fuzz target for SOAKTIME, then the unit tests over and over
 	@$(MAKE) --no-print-directory answers REQUESTS=$(SOAK_REQUESTS)
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(SOAKTIME)
 	$(say) 'unit tests ten times in random order'
-	@CGO_ENABLED=1 $(GO) test -race -tags invariants -count=10 -shuffle=on ./...
+	@CGO_ENABLED=1 $(GO) test -race -timeout 0 -tags invariants -count=10 -shuffle=on ./...
 
 image: ## Build the container image IMAGE with buildah, podman or docker
 	$(if $(BUILDER),,$(error building the image needs buildah, podman or docker (remedy: apt-get install buildah)))

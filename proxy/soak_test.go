@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	soakRequests = flag.Int64("soak.requests", 0, "how many requests TestSoak sends to each front end (default 20000, or 2000 with -short)")
+	soakRequests = flag.Int64("soak.requests", 0, "how many requests TestSoak sends to each front end (default 6000, or 2000 with -short)")
 	soakSeed     = flag.Uint64("soak.seed", 0, "what determines the requests of TestSoak (default: another each time)")
 )
 
@@ -78,7 +78,7 @@ func newSoak(t *testing.T) *soak {
 		s.seed = rand.Uint64N(1e9) + 1
 	}
 	if s.requests == 0 {
-		s.requests = 20000
+		s.requests = 6000
 		if testing.Short() {
 			s.requests = 2000
 		}
