@@ -64,7 +64,7 @@ func parks(b *backend, release chan struct{}) (held *atomic.Int64) {
 
 // ended says whether the door has ended a connection.
 func ended(c net.Conn) bool {
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	c.SetReadDeadline(time.Now().Add(60 * time.Second))
 	_, err := c.Read(make([]byte, 1))
 	return err != nil && !timedOut(err)
 }

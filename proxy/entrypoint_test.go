@@ -176,7 +176,7 @@ func TestRedirects(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(5 * time.Second))
+		c.SetDeadline(time.Now().Add(30 * time.Second))
 		fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: %s\r\n\r\n", method, target, host)
 		resp, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: method})
 		if err != nil {

@@ -136,7 +136,7 @@ func TestPlainOnTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(60 * time.Second))
 	io.WriteString(c, "GET / HTTP/1.1\r\nHost: matrix.example.com\r\n\r\n")
 	if text, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(text), "HTTP/1.0 400 ") {
 		t.Errorf("%q %v", text, err)
@@ -287,7 +287,7 @@ func TestParkedClientLeaves(t *testing.T) {
 						eventually(t, "it is parked", isParked(1))
 					}
 					leave(c)
-					within(t, 10*time.Second, "the back end is free", gone)
+					within(t, 60*time.Second, "the back end is free", gone)
 				})
 			}
 		}
@@ -337,5 +337,5 @@ func TestOwnStops(t *testing.T) {
 		t.Errorf("the busy one: %v %v", resp, err)
 	}
 	busy.Close()
-	within(t, 15*time.Second, "the server has stopped", stopped)
+	within(t, 60*time.Second, "the server has stopped", stopped)
 }

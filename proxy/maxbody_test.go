@@ -79,7 +79,7 @@ func TestMaxUploadCloses(t *testing.T) {
 		if n > 65<<10 {
 			t.Errorf("the back end got %d bytes of what is too large", n)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("the back end still waits")
 	}
 }

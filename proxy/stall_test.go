@@ -212,7 +212,7 @@ func TestStalledResponse(t *testing.T) {
 			}
 			select {
 			case <-left:
-			case <-time.After(5 * time.Second):
+			case <-time.After(30 * time.Second):
 				t.Errorf("h2=%v: the back end is still asked", h2)
 			}
 			eventually(t, "the log says so", func() bool { return strings.Contains(f.log.String(), "broke off") })
@@ -267,7 +267,7 @@ func TestSlowReader(t *testing.T) {
 			if !cut {
 				t.Errorf("h2=%v: everything fitted on the way", h2)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Errorf("h2=%v: the back end is held up", h2)
 		}
 		if _, err := io.Copy(io.Discard, resp.Body); err == nil {

@@ -345,7 +345,7 @@ func TestStopIsBounded(t *testing.T) {
 			f.server.Stop(2 * time.Second)
 			stopped <- true
 		}()
-		within(t, 15*time.Second, "stopped", stopped)
+		within(t, 60*time.Second, "stopped", stopped)
 		if log := f.log.String(); strings.Count(log, "/_matrix/client/v3/sync") != 8 || strings.Count(log, whyCut) < 8 {
 			t.Errorf("of the polls, the log says:\n%s", log)
 		}

@@ -27,7 +27,7 @@ func TestBlockedUpload(t *testing.T) {
 		if reuse {
 			t.Error("a connection with half a request on it is used again")
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("the exchange waits for ever")
 	}
 }
