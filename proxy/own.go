@@ -27,6 +27,7 @@ type own struct {
 	idle       time.Duration // timeouts.idle: between requests
 	maxHead    int           // limits.head, in bytes
 	log        *slog.Logger
+	accepting  sync.WaitGroup
 
 	mu       sync.Mutex
 	conns    map[ownConn]struct{}
@@ -64,6 +65,7 @@ func (o *own) Serve(l net.Listener) error {
 		l.Close()
 		return http.ErrServerClosed
 	}
+	defer o.accepting.Done()
 	for wait := 5 * time.Millisecond; ; {
 		nc, err := l.Accept()
 		var ne net.Error
@@ -88,6 +90,7 @@ func (o *own) listen(l net.Listener) bool {
 	defer o.mu.Unlock()
 	if !o.draining {
 		o.open = append(o.open, l)
+		o.accepting.Add(1)
 	}
 	return !o.draining
 }
@@ -220,6 +223,8 @@ func (o *own) remove(c ownConn) {
 // Shutdown accepts no more connections, lets requests under way end and waits for
 // that until ctx ends.
 func (o *own) Shutdown(ctx context.Context) error {
+	o.refuse()
+	o.accepting.Wait() // whoever was accepted last is counted then
 	empty := o.stop(ownConn.drain)
 	select {
 	case <-empty:
@@ -229,15 +234,22 @@ func (o *own) Shutdown(ctx context.Context) error {
 	}
 }
 
-// stop accepts no more connections and does something to those that there are. What
-// it returns is closed when they have ended.
-func (o *own) stop(do func(ownConn)) <-chan struct{} {
+// refuse accepts no more connections.
+func (o *own) refuse() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.draining = true
 	for _, l := range o.open {
 		l.Close()
 	}
+}
+
+// stop accepts no more connections and does something to those that there are. What
+// it returns is closed when they have ended.
+func (o *own) stop(do func(ownConn)) <-chan struct{} {
+	o.refuse()
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	for c := range o.conns {
 		do(c)
 	}

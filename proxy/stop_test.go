@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +21,12 @@ import (
 // parkingFront is a front door with a back end that keeps every request but those
 // for /_matrix/client/versions until the test answers it, piece by piece.
 func parkingFront(t *testing.T, e engine, more string) (f *front, parked chan chan string) {
+	t.Helper()
+	return parkingFrontOn(t, e, more, true)
+}
+
+// parkingFrontOn speaks TLS or does not.
+func parkingFrontOn(t *testing.T, e engine, more string, secure bool) (f *front, parked chan chan string) {
 	t.Helper()
 	main := newBackend(t, "main")
 	parked = make(chan chan string, 16)
@@ -43,7 +50,7 @@ func parkingFront(t *testing.T, e engine, more string) (f *front, parked chan ch
 			}
 		}
 	})
-	return e.front(t, oneSite(main, more), true), parked
+	return e.front(t, oneSite(main, more), secure), parked
 }
 
 const lateAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate"
@@ -349,5 +356,76 @@ func TestStopIsBounded(t *testing.T) {
 		if log := f.log.String(); strings.Count(log, "/_matrix/client/v3/sync") != 8 || strings.Count(log, whyCut) < 8 {
 			t.Errorf("of the polls, the log says:\n%s", log)
 		}
+	})
+}
+
+// lastMoment is a listener that accepts one connection, at the moment it is closed.
+type lastMoment struct {
+	net.Listener
+	conn          net.Conn
+	asked, closed chan bool
+	once          sync.Once
+}
+
+// Accept implements net.Listener.
+func (l *lastMoment) Accept() (net.Conn, error) {
+	c := l.conn
+	if c == nil {
+		return nil, net.ErrClosed
+	}
+	l.conn = nil
+	close(l.asked)
+	<-l.closed
+	time.Sleep(50 * time.Millisecond) // whoever does not wait for it is gone by then
+	return c, nil
+}
+
+// Close implements net.Listener.
+func (l *lastMoment) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (l *lastMoment) Addr() net.Addr { return &net.TCPAddr{} }
+
+// TestStopAwaitsLastConnection: a connection that is accepted while its listener is
+// being closed gets an answer, too.
+func TestStopAwaitsLastConnection(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		f, parked := parkingFrontOn(t, e, "", false)
+		l := listenLocally(t)
+		defer l.Close()
+		client, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		client.SetDeadline(time.Now().Add(60 * time.Second))
+		accepted, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := &lastMoment{conn: accepted, asked: make(chan bool), closed: make(chan bool)}
+		f.server.accept(f.server.routed[0], last, nil)
+		<-last.asked
+		request1(client, "/_matrix/client/v3/waiting")
+		stopped := make(chan bool, 1)
+		go func() {
+			f.server.Stop(time.Minute)
+			stopped <- true
+		}()
+		answer := <-parked
+		select {
+		case <-stopped:
+			t.Error("nobody waits for it")
+		case <-time.After(500 * time.Millisecond):
+		}
+		answer <- lateAnswer
+		close(answer)
+		if resp, text := answer1(t, bufio.NewReader(client)); text != "late" || !resp.Close {
+			t.Errorf("it got %q, close %v", text, resp.Close)
+		}
+		within(t, 20*time.Second, "stopped", stopped)
 	})
 }

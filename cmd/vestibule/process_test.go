@@ -177,6 +177,12 @@ func readFrame2(r io.Reader) (kind, flags byte, stream uint32, payload []byte, e
 // TestStopProcess: at SIGTERM monitoring learns of it, clients are told to go, each
 // in the words of its protocol, and what is under way is finished.
 func TestStopProcess(t *testing.T) {
+	for _, engine := range []string{"standard", "own"} {
+		t.Run(engine, func(t *testing.T) { tryStopProcess(t, engine) })
+	}
+}
+
+func tryStopProcess(t *testing.T, engine string) {
 	parked, release := make(chan bool, 2), make(chan bool)
 	main := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/slow") {
@@ -198,7 +204,7 @@ func TestStopProcess(t *testing.T) {
 	}))
 	defer app.Close()
 	https, admin := freeAddress(t), freeAddress(t)
-	p := startProcess(t, writeConfig(t, https, admin, main.URL, fmt.Sprintf("    ntfy: { upstream: %q }\ntimeouts: { grace: 40s }\n", app.URL)), nil, nil)
+	p := startProcess(t, writeConfig(t, https, admin, main.URL, fmt.Sprintf("    ntfy: { upstream: %q }\ntimeouts: { grace: 40s }\nengine: %s\n", app.URL, engine)), nil, nil)
 	until(t, "ready", func() bool { return readiness(admin) == 200 })
 
 	const matrix = "matrix.example.com"
@@ -346,6 +352,12 @@ func fetchFresh(address string, h2 bool) error {
 // vestibule ends and the next begins: no attempt to connect fails, and no request
 // on a fresh connection is lost.
 func TestRestartsLoseNothing(t *testing.T) {
+	for _, engine := range []string{"standard", "own"} {
+		t.Run(engine, func(t *testing.T) { tryRestarts(t, engine) })
+	}
+}
+
+func tryRestarts(t *testing.T, engine string) {
 	main := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		time.Sleep(20 * time.Millisecond) // so that some are under way at every stop
 		io.WriteString(w, "answered")
@@ -362,7 +374,7 @@ func TestRestartsLoseNothing(t *testing.T) {
 	_, fileInside := listenFile(t, "unix", inside)
 	_, fileSpare := listenFile(t, "tcp", "127.0.0.1:0")
 	admin := freeAddress(t)
-	config := writeConfig(t, "fd:https", admin, main.URL, "    internal: { addresses: [\"fd:internal\"] }\ntimeouts: { grace: 40s }\n")
+	config := writeConfig(t, "fd:https", admin, main.URL, "    internal: { addresses: [\"fd:internal\"] }\ntimeouts: { grace: 40s }\nengine: "+engine+"\n")
 	start := func() *process {
 		return startProcess(t, config, []string{"https", "spare", "https", "internal"}, []*os.File{fileOne, fileSpare, fileTwo, fileInside})
 	}
