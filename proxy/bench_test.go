@@ -54,6 +54,34 @@ func BenchmarkForwardBody(b *testing.B) {
 	}
 }
 
+// BenchmarkDownload is a picture of 8 MiB, over HTTP/1.1 and HTTP/2.
+func BenchmarkDownload(b *testing.B) {
+	for _, h2 := range []bool{false, true} {
+		b.Run(fmt.Sprintf("h2=%v", h2), func(b *testing.B) {
+			main := newBackend(b, "main")
+			main.forgetful = true
+			answer := counted("Content-Type: image/png\r\n", strings.Repeat("x", 8<<20))
+			main.answers(func(w net.Conn, _ *bufio.Reader, _ seen) bool {
+				_, err := io.WriteString(w, answer)
+				return err == nil
+			})
+			f := newFront(b, oneSite(main, ""))
+			client := f.client(f.https, h2)
+			b.SetBytes(8 << 20)
+			for b.Loop() {
+				resp, err := client.Get("https://matrix.example.com/_matrix/client/v1/media/download/a/b")
+				if err != nil {
+					b.Fatal(err)
+				}
+				if n, err := io.Copy(io.Discard, resp.Body); n != 8<<20 || err != nil {
+					b.Fatal(fmt.Errorf("%d bytes: %w", n, err))
+				}
+				resp.Body.Close()
+			}
+		})
+	}
+}
+
 // BenchmarkSync is a sync of 100 KiB as Synapse sends it, in chunks of 1 KiB.
 // "ratio" is by how much the body became smaller.
 func BenchmarkSync(b *testing.B) {
