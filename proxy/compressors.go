@@ -28,7 +28,7 @@ func (c *compressors) enter() bool {
 	return false
 }
 
-func (c *compressors) leave() { c.n.Add(-1) }
+func (c *compressors) leave() { countDown(&c.n, "answers that are compressed") }
 
 // encoder is what the libraries have in common. None works in the background.
 type encoder interface {
