@@ -105,6 +105,9 @@ func (p *parkingPlace) echo(w http.ResponseWriter) {
 	io.Copy(c, buf)
 }
 
+// blank is what files hold, for all who ask at the same time.
+var blank = make([]byte, 1<<20)
+
 // give sends so many parts of a size, with pauses between them; the last one
 // never comes if it is to stall.
 func (p *parkingPlace) give(w http.ResponseWriter, query map[string][]string) {
@@ -112,7 +115,7 @@ func (p *parkingPlace) give(w http.ResponseWriter, query map[string][]string) {
 		n, _ := strconv.Atoi(strings.Join(query[name], ""))
 		return n
 	}
-	part, parts := make([]byte, number("size")), number("parts")
+	part, parts := blank[:number("size")], number("parts")
 	w.Header().Set("Content-Length", strconv.Itoa(len(part)*parts))
 	for i := range parts {
 		if i == parts-1 && number("stall") > 0 {
