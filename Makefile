@@ -62,7 +62,7 @@ answers: ## Send REQUESTS requests to each engine amid every trouble: does each 
 # With the program as a process of its own, whose memory is looked at, and with the
 # machine for itself: these tests keep it busy.
 siege: ## Run crowds, large bodies and hostile clients against the program (no root, loopback only)
-	$(say) 'siege: crowds, large bodies and hostile clients (two to three minutes)'
+	$(say) 'siege: crowds, large bodies and hostile clients, with each engine (some five minutes)'
 	@CGO_ENABLED=0 $(GO) test -tags integration -v -count=1 -timeout 15m -run '^(TestCrowd|TestSlowBodies|TestGibibyte|TestHostileClients|TestFewFiles)$$' ./cmd/vestibule/
 
 check:

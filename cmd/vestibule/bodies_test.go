@@ -23,10 +23,10 @@ const (
 )
 
 // newBodies is a door whose patience with bodies is bodiesStall.
-func newBodies(t *testing.T) *door {
+func newBodies(t *testing.T, engine string) *door {
 	t.Helper()
 	main := openPlace(t, "main")
-	return openDoor(t, fmt.Sprintf("timeouts: { stall: %v }\nsites: [ { server_name: example.com, synapse: { main: %q, max_upload: 2GiB } } ]\n",
+	return openDoor(t, engine, fmt.Sprintf("timeouts: { stall: %v }\nsites: [ { server_name: example.com, synapse: { main: %q, max_upload: 2GiB } } ]\n",
 		bodiesStall, main.url()), 0)
 }
 
@@ -67,8 +67,10 @@ func (p *parts) Close() error {
 
 // TestSlowBodies: a body may take longer than timeouts.stall as long as it goes on, in
 // either direction; one that stalls is cut, and that can be seen.
-func TestSlowBodies(t *testing.T) {
-	d := newBodies(t)
+func TestSlowBodies(t *testing.T) { eachEngine(t, trySlowBodies) }
+
+func trySlowBodies(t *testing.T, engine string) {
+	d := newBodies(t, engine)
 	var wg sync.WaitGroup
 	for _, h2 := range []bool{false, true} {
 		for name, try := range map[string]func(*door, *http.Client) error{
@@ -167,9 +169,11 @@ func stalledDownload(_ *door, c *http.Client) error {
 }
 
 // TestGibibyte: the size of a body does not show in memory.
-func TestGibibyte(t *testing.T) {
+func TestGibibyte(t *testing.T) { eachEngine(t, tryGibibyte) }
+
+func tryGibibyte(t *testing.T, engine string) {
 	const size, most = 1 << 30, 100 // bytes, MiB
-	d := newBodies(t)
+	d := newBodies(t, engine)
 	for _, protocol := range []string{"http/1.1", "h2"} {
 		for _, direction := range []string{"up", "down"} {
 			d.forgetPeak()

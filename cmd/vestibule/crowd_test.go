@@ -34,8 +34,10 @@ const (
 // TestCrowd: thousands of long polls and WebSockets live through reloads and the
 // restart of a worker without noticing; each then gets its own answer, and nothing
 // is left behind. It happens twice, so that what grows shows.
-func TestCrowd(t *testing.T) {
-	c := newCrowd(t)
+func TestCrowd(t *testing.T) { eachEngine(t, tryCrowd) }
+
+func tryCrowd(t *testing.T, engine string) {
+	c := newCrowd(t, engine)
 	before := c.door.census()
 	for range 2 {
 		c.assemble()
@@ -71,7 +73,7 @@ type poll struct {
 	conn *tls.Conn
 }
 
-func newCrowd(t *testing.T) *crowd {
+func newCrowd(t *testing.T, engine string) *crowd {
 	c := &crowd{t: t, main: openPlace(t, "main")}
 	for i := range 5 {
 		c.workers = append(c.workers, openPlace(t, fmt.Sprintf("sync%d", i)))
@@ -83,7 +85,7 @@ func newCrowd(t *testing.T) *crowd {
 	if need := uint64(2*(crowdSyncs+crowdSockets) + 1000); limit.Max < need {
 		t.Skipf("needs %d open files (ulimit -Hn says %d)", need, limit.Max)
 	}
-	c.door = openDoor(t, c.text(-1), 0)
+	c.door = openDoor(t, engine, c.text(-1), 0)
 	return c
 }
 

@@ -65,6 +65,7 @@ func init() { peers["parking"], peers["carrier"] = parking, carrier }
 // files and its processor time are nobody else's.
 type door struct {
 	t      testing.TB
+	engine string
 	dir    string
 	https  string // addresses
 	admin  string
@@ -72,8 +73,17 @@ type door struct {
 	client http.Client // of the admin entrypoint
 }
 
+// eachEngine runs a test for every server that may stand in front.
+func eachEngine(t *testing.T, test func(t *testing.T, engine string)) {
+	t.Helper()
+	for _, engine := range []string{"standard", "own"} {
+		t.Run(engine, func(t *testing.T) { test(t, engine) })
+	}
+}
+
 // doorText is the part of a door's configuration that all have.
 const doorText = `control: %[1]s/control.sock
+engine: %[4]s
 certificates: { issuer: internal, storage: { directory: %[1]s/storage } }
 entrypoints:
   https: { addresses: [%[2]q] }
@@ -82,16 +92,16 @@ entrypoints:
   federation: { addresses: [] }
 `
 
-// openDoor runs the program with a configuration to which more belongs, and
-// waits until it serves. It may open so many files, if that is not 0.
-func openDoor(t testing.TB, more string, files int) *door {
+// openDoor runs the program with an engine, and a configuration to which more
+// belongs, and waits until it serves. It may open so many files, if that is not 0.
+func openDoor(t testing.TB, engine, more string, files int) *door {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "v") // sockets have short paths
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	d := &door{t: t, dir: dir, https: freeAddress(t), admin: freeAddress(t), client: http.Client{Timeout: 20 * time.Second}}
+	d := &door{t: t, engine: engine, dir: dir, https: freeAddress(t), admin: freeAddress(t), client: http.Client{Timeout: 20 * time.Second}}
 	d.configure(more)
 	d.child = vestibule(t, "serve", "--config", d.config())
 	if files > 0 {
@@ -131,7 +141,7 @@ func (d *door) config() string { return filepath.Join(d.dir, "vestibule.yaml") }
 // configure writes the configuration; it is not read before a reload.
 func (d *door) configure(more string) {
 	d.t.Helper()
-	text := fmt.Sprintf(doorText, d.dir, d.https, d.admin) + more
+	text := fmt.Sprintf(doorText, d.dir, d.https, d.admin, d.engine) + more
 	if err := os.WriteFile(d.config(), []byte(text), 0o600); err != nil {
 		d.t.Fatal(err)
 	}

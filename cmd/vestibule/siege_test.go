@@ -39,10 +39,10 @@ const patience = 10 * time.Second
 // settings of a door that is attacked; short, so that tests are.
 const siegeSettings = "timeouts: { head: 2s, idle: 3s, stall: 2s }\n"
 
-func newSiege(t *testing.T, files int) *siege {
+func newSiege(t *testing.T, engine string, files int) *siege {
 	t.Helper()
 	s := &siege{t: t, main: openPlace(t, "main")}
-	s.door = openDoor(t, fmt.Sprintf("%ssites: [ { server_name: example.com, synapse: { main: %q, hold: 1s } } ]\n", siegeSettings, s.main.url()), files)
+	s.door = openDoor(t, engine, fmt.Sprintf("%ssites: [ { server_name: example.com, synapse: { main: %q, hold: 1s } } ]\n", siegeSettings, s.main.url()), files)
 	return s
 }
 

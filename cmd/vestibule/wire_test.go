@@ -116,6 +116,16 @@ func (w *wire) listen() {
 	}()
 }
 
+// ended says whether the server has ended the connection.
+func (w *wire) ended() bool {
+	select {
+	case <-w.gone:
+		return true
+	default:
+		return false
+	}
+}
+
 // lastWord is the ping that settle sends.
 var lastWord = [8]byte{'d', 'o', 'n', 'e', '?'}
 
