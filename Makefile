@@ -10,6 +10,8 @@ SOAK_REQUESTS ?= 5000000
 # To each of the two servers in front.
 REQUESTS ?= 100000
 LAB_TIMEOUT ?= 20m
+# The server in front that is besieged: standard or own.
+ENGINE ?= standard
 # Flags of the benchmark, such as BENCH='-rounds 9 -work h1,h2'.
 BENCH ?=
 
@@ -61,9 +63,9 @@ answers: ## Send REQUESTS requests to each engine amid every trouble: does each 
 
 # With the program as a process of its own, whose memory is looked at, and with the
 # machine for itself: these tests keep it busy.
-siege: ## Run crowds, large bodies and hostile clients against the program (no root, loopback only)
-	$(say) 'siege: crowds, large bodies and hostile clients, with each engine (some five minutes)'
-	@CGO_ENABLED=0 $(GO) test -tags integration -v -count=1 -timeout 15m -run '^(TestCrowd|TestSlowBodies|TestGibibyte|TestHostileClients|TestFewFiles)$$' ./cmd/vestibule/
+siege: ## Run crowds, large bodies and hostile clients against the program, with ENGINE (no root, loopback only)
+	$(say) 'siege: crowds, large bodies and hostile clients, engine $(ENGINE) (two to three minutes)'
+	@ENGINE=$(ENGINE) CGO_ENABLED=0 $(GO) test -tags integration -v -count=1 -timeout 15m -run '^(TestCrowd|TestSlowBodies|TestGibibyte|TestHostileClients|TestFewFiles)$$' ./cmd/vestibule/
 
 check:
 	$(say) 'gofmt'
@@ -116,8 +118,10 @@ fuzz: ## Run each fuzz target for FUZZTIME
 		echo "==> $$target in $$(dirname "$$file"), $(FUZZTIME)"; \
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null || exit 1; done
 
-soak: compiler ## Send SOAK_REQUESTS requests to each engine, run each fuzz target for SOAKTIME, then the unit tests over and over
+soak: compiler ## Send SOAK_REQUESTS requests to each engine, besiege both, run each fuzz target for SOAKTIME, then the unit tests over and over
 	@$(MAKE) --no-print-directory answers REQUESTS=$(SOAK_REQUESTS)
+	@$(MAKE) --no-print-directory siege ENGINE=standard
+	@$(MAKE) --no-print-directory siege ENGINE=own
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(SOAKTIME)
 	$(say) 'unit tests ten times in random order'
 	@CGO_ENABLED=1 $(GO) test -race -timeout 0 -tags invariants -count=10 -shuffle=on ./...
