@@ -80,6 +80,7 @@ func TestPartlySent(t *testing.T) {
 	eventually(t, "the connection is kept", func() bool { return a.unused() == 1 })
 	kept := a.idle[0]
 	kept.Conn = partial{kept.Conn.(*stallConn).Conn.(*net.TCPConn), strings.NewReader(ok2)}
+	kept.r.plain = false // it is read from Conn, not from the socket
 	if resp, text := do(t, c, "PUT", site+"/_matrix/x", strings.NewReader("short")); resp.StatusCode != 200 || text != "ok" {
 		t.Errorf("%s %q", resp.Status, text)
 	}
