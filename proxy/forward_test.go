@@ -220,14 +220,35 @@ func TestEarlyAnswer(t *testing.T) {
 	})
 	f := newFront(t, oneSite(main, ""))
 	for _, h2 := range []bool{false, true} {
-		body, feed := io.Pipe()
-		go feed.Write(bytes.Repeat([]byte("x"), 100<<10)) // and then nothing, for ever
-		resp, text := do(t, f.client(f.https, h2), "POST", "https://matrix.example.com/_matrix/media/v3/upload", body, "Expect-No-Body-Read", "1")
-		if resp.StatusCode != 413 || text != "long" {
-			t.Errorf("h2=%v: %s %q", h2, resp.Status, text)
+		resp, text, err := uploadForEver(f.client(f.https, h2))
+		for tries := 1; err != nil && !h2 && tries < 10; tries++ {
+			// net/http's server waits half a second for what is left, then a client that
+			// is still sending may miss the answer (docs/conformance.md, "Left as it is").
+			resp, text, err = uploadForEver(f.client(f.https, h2))
 		}
-		feed.Close()
+		if err != nil || resp.StatusCode != 413 || text != "long" {
+			t.Errorf("h2=%v: %v %q %v", h2, resp, text, err)
+		}
 	}
+}
+
+// uploadForEver sends a part of a body and never the rest.
+func uploadForEver(c *http.Client) (*http.Response, string, error) {
+	body, feed := io.Pipe()
+	defer feed.Close()
+	go feed.Write(bytes.Repeat([]byte("x"), 100<<10))
+	req, err := http.NewRequest("POST", "https://matrix.example.com/_matrix/media/v3/upload", body)
+	if err != nil {
+		return nil, "", err
+	}
+	req.Header["Expect-No-Body-Read"] = []string{"1"}
+	resp, err := c.Do(req)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return resp, string(text), err
 }
 
 func TestBrokenBackends(t *testing.T) {
