@@ -654,6 +654,7 @@ type h2Input struct {
 	small [64]byte
 	large *[h2FrameHead + h2FrameSize]byte // nil while small will do
 	data  []byte                           // what is unread, in small or in large
+	flows bool                             // there was no room for all that had come
 }
 
 // preface takes what HTTP/2 begins with.
@@ -682,7 +683,11 @@ func (in *h2Input) next(n int) ([]byte, error) {
 // some returns up to n bytes, as many as have come.
 func (in *h2Input) some(n int) ([]byte, error) {
 	for len(in.data) == 0 {
-		if err := in.fill(1, false); err != nil {
+		towards := 1
+		if in.flows { // as a large body does
+			towards = n
+		}
+		if err := in.fill(towards, false); err != nil {
 			return nil, err
 		}
 	}
@@ -722,6 +727,7 @@ func (in *h2Input) fill(n int, midway bool) error {
 		read, err := in.c.nc.Read(in.data[len(in.data):cap(in.data)])
 		if read > 0 {
 			in.data = in.data[:len(in.data)+read]
+			in.flows = len(in.data) == cap(in.data)
 			in.c.hears()
 			return nil
 		}
