@@ -34,10 +34,10 @@ const (
 
 // patience is how long an ordinary client waits for a small answer during an
 // attack.
-const patience = 10 * time.Second
+const patience = 20 * time.Second
 
 // settings of a door that is attacked; short, so that tests are.
-const siegeSettings = "timeouts: { head: 2s, idle: 3s, stall: 2s }\n"
+const siegeSettings = "timeouts: { head: 5s, idle: 3s, stall: 2s }\n"
 
 func newSiege(t *testing.T, engine string, files int) *siege {
 	t.Helper()
