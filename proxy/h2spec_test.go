@@ -39,28 +39,14 @@ func TestH2Spec(t *testing.T) {
 	eachEngine2(t, func(t *testing.T, e engine) {
 		main := newBackend(t, "long enough for every case")
 		f := e.front(t, oneSite(main, fmt.Sprintf("fallback: %q\n", main.url())), true) // h2spec asks for the address
-		var reports [4]h2specReport
-		var errs [4]error
-		var wg sync.WaitGroup
-		for i, part := range h2specParts {
-			wg.Go(func() {
-				reports[i], errs[i] = runH2Spec(program, f.https, filepath.Join(t.TempDir(), fmt.Sprint(i)), part)
-			})
-		}
-		wg.Wait()
-		if err := errors.Join(errs[:]...); err != nil {
-			t.Fatal(err)
-		}
-		cases, missed := 0, []string{}
-		for _, r := range reports {
-			all, misses := r.count()
-			cases += all
-			missed = append(missed, misses...)
+		known := h2specMisses[e.name]
+		cases, missed := askH2Spec(t, program, f.https)
+		for tries := 1; tries < 3 && !listed(missed, known); tries++ {
+			_, missed = askH2Spec(t, program, f.https) // it waits two seconds for an answer, too few on a busy machine
 		}
 		if cases < 140 {
 			t.Errorf("h2spec has run only %d cases", cases)
 		}
-		known := h2specMisses[e.name]
 		for _, name := range missed {
 			if known[name] == "" {
 				t.Errorf("missed, and not listed in h2specMisses: %s", name)
@@ -75,6 +61,35 @@ func TestH2Spec(t *testing.T) {
 			t.Errorf("only %d requests reached the back end", requests)
 		}
 	})
+}
+
+// askH2Spec runs all cases, and returns those that were missed.
+func askH2Spec(t *testing.T, program, address string) (cases int, missed []string) {
+	t.Helper()
+	var reports [4]h2specReport
+	var errs [4]error
+	var wg sync.WaitGroup
+	directory := t.TempDir()
+	for i, part := range h2specParts {
+		wg.Go(func() {
+			reports[i], errs[i] = runH2Spec(program, address, filepath.Join(directory, fmt.Sprint(i)), part)
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range reports {
+		all, misses := r.count()
+		cases += all
+		missed = append(missed, misses...)
+	}
+	return cases, missed
+}
+
+// listed says whether all that was missed is known to be.
+func listed(missed []string, known map[string]string) bool {
+	return !slices.ContainsFunc(missed, func(name string) bool { return known[name] == "" })
 }
 
 // buildH2Spec builds h2spec, whose modules the go command fetches.
