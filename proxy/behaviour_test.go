@@ -541,6 +541,37 @@ func tryEarlyAnswer(t *testing.T, d *door) {
 	d.stillWorks(t)
 }
 
+// TestEarlyAnswerThenMore: a client that goes on sending after an early answer is not
+// reset at once, or some systems would take the answer from it again (RFC 9112,
+// section 9.6).
+func TestEarlyAnswerThenMore(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		main := newBackend(t, "main")
+		main.answers(func(w net.Conn, _ *bufio.Reader, _ seen) bool {
+			time.Sleep(20 * time.Millisecond) // until the rest of the body is waited for
+			io.WriteString(w, "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 8\r\n\r\ntoo long")
+			return false
+		})
+		f := e.front(t, oneSite(main, ""), true)
+		var err error
+		for range 20 { // as a busy machine may be slower than half a second
+			c := f.rawConn(f.https, "http/1.1")
+			io.WriteString(c, "POST /_matrix/x HTTP/1.1\r\nHost: matrix.example.com\r\nExpect-No-Body-Read: 1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+			if text, err := io.ReadAll(c); err != nil || !strings.HasSuffix(string(text), "too long") {
+				t.Fatalf("%q %v", text, err)
+			}
+			for range 3 {
+				time.Sleep(20 * time.Millisecond)
+				_, err = io.WriteString(c, "3\r\nabc\r\n")
+			}
+			if err == nil {
+				return
+			}
+		}
+		t.Error(err)
+	})
+}
+
 // tryEarlyReset: a back end that answers early and slams the door, with what it
 // has not read, makes a reset; the answer is there all the same. net/http reads
 // away no more than 256 KiB of a body before it closes.

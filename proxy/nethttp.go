@@ -75,7 +75,17 @@ func (c *carried) unload(w http.ResponseWriter) {
 	}
 	if unread {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerBody))
+		waitToClose(w)
 	}
+}
+
+// waitToClose has net/http's server wait for half a second between its end of the
+// connection and closing it. It does so by itself when it gives up reading away what
+// is left of a body, but not when that fails, as it does after a Read that was
+// stopped; and then what the client still sends makes a reset (server.go,
+// closeWriteAndWait). A body over its bound is how to ask for it.
+func waitToClose(w http.ResponseWriter) {
+	_, _ = http.MaxBytesReader(w, io.NopCloser(strings.NewReader("x")), 0).Read(make([]byte, 1))
 }
 
 // lingerBody is how long what is left of a body is read and thrown away after
