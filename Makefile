@@ -101,7 +101,7 @@ integration: laboratory ## Run the laboratory alone (root)
 
 lint: ## Run golangci-lint, pinned (the first time builds it: minutes)
 	$(say) 'golangci-lint'
-	@$(GO) run $(GOLANGCI_LINT) run --build-tags integration ./...
+	@$(GO) run $(GOLANGCI_LINT) run --build-tags integration,invariants ./...
 
 bench: build ## Measure against nginx, HAProxy and Caddy (root the first time; BENCH='-h' lists flags)
 	$(say) 'benchmark: installing what is missing'

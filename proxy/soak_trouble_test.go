@@ -26,6 +26,7 @@ func (s *soak) open(e engine) {
 		w := &worker{name: name, target: freeAddress(s.t), fail: s.fail, over: s.over}
 		if strings.HasSuffix(name, "2") {
 			w.tls = s.authority.server(s.t, "localhost")
+			w.tls.CurvePreferences = s.tls.CurvePreferences
 		}
 		if err := w.start(); err != nil {
 			s.t.Fatal(err)
@@ -83,6 +84,8 @@ sites:
 }
 
 // upstreams writes workers as a configuration does: "name", or "name:max_conns".
+// Those that speak TLS get less to do, as each of their connections costs as much as
+// several requests.
 func (s *soak) upstreams(names string) string {
 	var out []string
 	for _, name := range strings.Fields(names) {
@@ -96,7 +99,7 @@ func (s *soak) upstreams(names string) string {
 			out = append(out, fmt.Sprintf("{ url: %q, ca_file: %q, server_name: localhost%s }", "https://"+w.target, s.authority.file, more))
 			continue
 		}
-		out = append(out, fmt.Sprintf("{ url: %q%s }", "http://"+w.target, more))
+		out = append(out, fmt.Sprintf("{ url: %q, weight: 4%s }", "http://"+w.target, more))
 	}
 	return strings.Join(out, ", ")
 }
