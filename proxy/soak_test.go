@@ -107,9 +107,9 @@ func (s *soak) lost(a *answered) {
 
 // How many ask at once: over HTTP/1.1 one on each connection, over HTTP/2 several.
 const (
-	soakCallers1 = 24
+	soakCallers1 = 40
 	soakConns2   = 4
-	soakStreams  = 10
+	soakStreams  = 20
 )
 
 // run sends all requests.
