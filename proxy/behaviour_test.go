@@ -60,9 +60,6 @@ func TestBehaviours(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		for _, protocol := range []string{"h1", "h2"} {
 			for _, b := range behaviours {
-				if protocol == "h2" && !e.h2 {
-					continue
-				}
 				t.Run(protocol+" "+b.name, func(t *testing.T) {
 					t.Parallel()
 					main := newBackend(t, "main")

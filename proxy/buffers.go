@@ -30,10 +30,17 @@ func (p *buffers) lend() *[]byte {
 	return b
 }
 
+// maxKept is the size of the largest piece that is used again, in bytes: one that
+// grew with a huge message is left to the collector.
+const maxKept = 128 << 10
+
 // takeBack ends what lend began: nobody uses b any more.
 func (p *buffers) takeBack(b *[]byte) {
 	if invariants {
 		watchReturned(b)
+	}
+	if cap(*b) > maxKept {
+		return
 	}
 	*b = (*b)[:p.length]
 	p.pool.Put(b)

@@ -3,7 +3,6 @@ package proxy
 import (
 	"log/slog"
 	"net/http"
-	"slices"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,10 +17,9 @@ type engine struct {
 	name string // as in the exceptions of testdata/messages.txt
 	// start serves what Listen opened for f.proxy.
 	start func(f *front, cfg *configs.Config, ls *Listeners)
-	h2    bool // it speaks HTTP/2
 }
 
-var engines = []engine{{"standard", startServer, true}, {"own", startServer, slices.Contains(ownProtocols, "h2")}}
+var engines = []engine{{"standard", startServer}, {"own", startServer}}
 
 // startServer serves with the engine that the configuration names.
 func startServer(f *front, cfg *configs.Config, ls *Listeners) {
@@ -36,17 +34,6 @@ func eachEngine(t *testing.T, test func(t *testing.T, e engine)) {
 	for _, e := range engines {
 		t.Run(e.name, func(t *testing.T) { test(t, e) })
 	}
-}
-
-// eachEngine2 does so for every front end that speaks HTTP/2.
-func eachEngine2(t *testing.T, test func(t *testing.T, e engine)) {
-	t.Helper()
-	eachEngine(t, func(t *testing.T, e engine) {
-		if !e.h2 {
-			t.Skip("it does not speak HTTP/2")
-		}
-		test(t, e)
-	})
 }
 
 // front is a front door of this engine with one entrypoint, https, whose port the

@@ -56,7 +56,7 @@ type h2Conn struct {
 	window   int64                // what may be sent on the connection
 	initial  int64                // what may be sent on a new stream
 	enc      h2Encoder            //
-	out      *h2Output            // what waits to be written; nil when nothing does
+	out      *[]byte              // what waits to be written; nil when nothing does
 	controls int                  // frames in out that no request asked for
 	writing  bool                 // somebody writes
 	queue    []*h2Stream          // who waits for room in out or in window, in turn

@@ -81,7 +81,7 @@ func (c *h2Conn) end(err error) {
 	}
 	dead := c.dead
 	if c.out != nil {
-		c.out.free()
+		h2Outputs.takeBack(c.out)
 		c.out = nil
 	}
 	c.mu.Unlock()
@@ -95,10 +95,10 @@ func (c *h2Conn) end(err error) {
 // something unread is reset, and the client may not see why.
 func (c *h2Conn) linger() {
 	_ = c.nc.SetReadDeadline(time.Now().Add(h2Farewell))
-	b := h2Buffers.Get().(*[h2FrameHead + h2FrameSize]byte)
-	defer h2Buffers.Put(b)
+	b := h2Buffers.lend()
+	defer h2Buffers.takeBack(b)
 	for left := h2ConnWindow; left > 0; {
-		n, err := c.nc.Read(b[:])
+		n, err := c.nc.Read(*b)
 		if left -= n; err != nil {
 			return
 		}

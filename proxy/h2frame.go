@@ -3,7 +3,6 @@ package proxy
 import (
 	"encoding/binary"
 	"fmt"
-	"sync"
 )
 
 // The frames of HTTP/2 and their flags (RFC 9113, section 6).
@@ -101,19 +100,7 @@ func parseFrameHead(b []byte) h2Frame {
 func (f h2Frame) has(flag byte) bool { return f.flags&flag != 0 }
 
 // h2Buffers hold a frame that is read, with what came behind it.
-var h2Buffers = sync.Pool{New: func() any { return new([h2FrameHead + h2FrameSize]byte) }}
+var h2Buffers = newBuffers(h2FrameHead+h2FrameSize, h2FrameHead+h2FrameSize)
 
-// h2Output is what waits to be written to a connection.
-type h2Output struct{ b []byte }
-
-var h2Outputs = sync.Pool{New: func() any { return new(h2Output) }}
-
-// h2OutputKept is the capacity of an h2Output that is used again.
-const h2OutputKept = 128 << 10
-
-func (o *h2Output) free() {
-	if cap(o.b) <= h2OutputKept {
-		o.b = o.b[:0]
-		h2Outputs.Put(o)
-	}
-}
+// h2Outputs gather what waits to be written to a connection.
+var h2Outputs = newBuffers(0, 2<<10)

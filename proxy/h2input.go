@@ -9,9 +9,9 @@ import (
 type h2Input struct {
 	c     *h2Conn
 	small [64]byte
-	large *[h2FrameHead + h2FrameSize]byte // nil while small will do
-	data  []byte                           // what is unread, in small or in large
-	flows bool                             // there was no room for all that had come
+	large *[]byte // nil while small will do
+	data  []byte  // what is unread, in small or in large
+	flows bool    // there was no room for all that had come
 }
 
 // preface takes what HTTP/2 begins with.
@@ -60,7 +60,7 @@ func (in *h2Input) took(n int) {
 
 func (in *h2Input) free() {
 	if in.large != nil {
-		h2Buffers.Put(in.large)
+		h2Buffers.takeBack(in.large)
 	}
 	in.large, in.data = nil, nil
 }
@@ -70,12 +70,12 @@ func (in *h2Input) free() {
 func (in *h2Input) fill(n int, midway bool) error {
 	switch {
 	case in.large != nil:
-		in.data = in.large[:copy(in.large[:], in.data)]
+		in.data = (*in.large)[:copy(*in.large, in.data)]
 	case len(in.data) == 0 && n <= len(in.small):
 		in.data = in.small[:0]
 	case n > len(in.small) || len(in.data) == len(in.small):
-		in.large = h2Buffers.Get().(*[h2FrameHead + h2FrameSize]byte)
-		in.data = in.large[:copy(in.large[:], in.data)]
+		in.large = h2Buffers.lend()
+		in.data = (*in.large)[:copy(*in.large, in.data)]
 	default:
 		in.data = in.small[:copy(in.small[:], in.data)]
 	}

@@ -28,6 +28,10 @@ var h2specMisses = map[string]map[string]string{
 	},
 }
 
+// h2specPatience is how long h2spec waits for an answer, in seconds. A busy machine
+// needs some; only what is missed takes all of it.
+const h2specPatience = "10"
+
 // h2specParts are run side by side: what is missed takes as long as h2spec's
 // patience.
 var h2specParts = [][]string{{"generic", "hpack", "http2/3", "http2/4"}, {"http2/5"}, {"http2/6"}, {"http2/7", "http2/8"}}
@@ -36,14 +40,11 @@ var h2specParts = [][]string{{"generic", "hpack", "http2/3", "http2/4"}, {"http2
 // must be what h2specMisses lists, no more and no less.
 func TestH2Spec(t *testing.T) {
 	program := buildH2Spec(t)
-	eachEngine2(t, func(t *testing.T, e engine) {
+	eachEngine(t, func(t *testing.T, e engine) {
 		main := newBackend(t, "long enough for every case")
 		f := e.front(t, oneSite(main, fmt.Sprintf("fallback: %q\n", main.url())), true) // h2spec asks for the address
 		known := h2specMisses[e.name]
 		cases, missed := askH2Spec(t, program, f.https)
-		for tries := 1; tries < 3 && !listed(missed, known); tries++ {
-			_, missed = askH2Spec(t, program, f.https) // it waits two seconds for an answer, too few on a busy machine
-		}
 		if cases < 140 {
 			t.Errorf("h2spec has run only %d cases", cases)
 		}
@@ -85,11 +86,6 @@ func askH2Spec(t *testing.T, program, address string) (cases int, missed []strin
 		missed = append(missed, misses...)
 	}
 	return cases, missed
-}
-
-// listed says whether all that was missed is known to be.
-func listed(missed []string, known map[string]string) bool {
-	return !slices.ContainsFunc(missed, func(name string) bool { return known[name] == "" })
 }
 
 // buildH2Spec builds h2spec, whose modules the go command fetches.
@@ -136,9 +132,9 @@ func runH2Spec(program, address, report string, sections []string) (r h2specRepo
 	if err != nil {
 		return r, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, append([]string{"--tls", "--insecure", "--strict", "--timeout", "2",
+	cmd := exec.CommandContext(ctx, program, append([]string{"--tls", "--insecure", "--strict", "--timeout", h2specPatience,
 		"--host", host, "--port", port, "--junit-report", report}, sections...)...)
 	cmd.WaitDelay = time.Second
 	output, runErr := cmd.CombinedOutput()

@@ -21,15 +21,15 @@ const (
 // output is what waits to be written, to append to and to put back.
 func (c *h2Conn) output() []byte {
 	if c.out == nil {
-		c.out = h2Outputs.Get().(*h2Output)
+		c.out = h2Outputs.lend()
 	}
-	return c.out.b
+	return *c.out
 }
 
-func (c *h2Conn) put(b []byte) { c.out.b = b }
+func (c *h2Conn) put(b []byte) { *c.out = b }
 
 // hasRoom says whether more may be gathered.
-func (c *h2Conn) hasRoom() bool { return c.out == nil || len(c.out.b) < h2OutputMost }
+func (c *h2Conn) hasRoom() bool { return c.out == nil || len(*c.out) < h2OutputMost }
 
 // control counts a frame that the client had us send.
 func (c *h2Conn) control(cost int) error {
@@ -96,8 +96,8 @@ func (c *h2Conn) writeRound() {
 	c.out, c.controls = nil, 0
 	c.next()
 	c.mu.Unlock()
-	_, err := c.nc.Write(o.b)
-	o.free()
+	_, err := c.nc.Write(*o)
+	h2Outputs.takeBack(o)
 	c.mu.Lock()
 	if err != nil {
 		c.die()

@@ -113,7 +113,7 @@ var messages2 = []message2{
 // looks at what the back end got. What is not forwarded is answered with an error
 // or its stream or connection is ended.
 func TestMessages2(t *testing.T) {
-	eachEngine2(t, func(t *testing.T, e engine) {
+	eachEngine(t, func(t *testing.T, e engine) {
 		var wg sync.WaitGroup
 		for _, m := range messages2 {
 			for _, late := range []time.Duration{0, 20 * time.Millisecond} {
