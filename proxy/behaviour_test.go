@@ -645,19 +645,26 @@ func tryUnreadAnswer(t *testing.T, d *door) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stuck(t, &written)
+	if resp, body := do(t, d.client, "GET", site+"/_matrix/other", nil); body != "main" {
+		t.Errorf("meanwhile %s %q", resp.Status, body)
+	}
+	resp.Body.Close()
+	within(t, 3*time.Second, "the back end is free", ended)
+}
+
+// stuck waits until what was begun goes no further, and checks that little is on
+// its way.
+func stuck(t *testing.T, sent *atomic.Int64) {
+	t.Helper()
 	before := int64(-1)
-	for now := written.Load(); now != before; now = written.Load() {
+	for now := sent.Load(); now != before || now == 0; now = sent.Load() {
 		before = now
 		time.Sleep(200 * time.Millisecond)
 	}
 	if before > 32<<20 {
 		t.Errorf("%d bytes are on their way to nobody", before)
 	}
-	if resp, body := do(t, d.client, "GET", site+"/_matrix/other", nil); body != "main" {
-		t.Errorf("meanwhile %s %q", resp.Status, body)
-	}
-	resp.Body.Close()
-	within(t, 3*time.Second, "the back end is free", ended)
 }
 
 // tryUnreadUpload: a back end that does not read holds up its client, not our
@@ -682,14 +689,7 @@ func tryUnreadUpload(t *testing.T, d *door) {
 		}
 		failed <- true
 	}()
-	before := int64(-1)
-	for now := body.n.Load(); now != before || now == 0; now = body.n.Load() {
-		before = now
-		time.Sleep(200 * time.Millisecond)
-	}
-	if before > 32<<20 {
-		t.Errorf("%d bytes are on their way to nobody", before)
-	}
+	stuck(t, &body.n)
 	if resp, text := do(t, d.client, "GET", site+"/_matrix/other", nil); text != "main" {
 		t.Errorf("meanwhile %s %q", resp.Status, text)
 	}

@@ -27,13 +27,11 @@ type own struct {
 	idle       time.Duration // timeouts.idle: between requests
 	maxHead    int           // limits.head, in bytes
 	log        *slog.Logger
-	accepting  sync.WaitGroup
+	intake     intake
 
-	mu       sync.Mutex
-	conns    map[ownConn]struct{}
-	open     []net.Listener
-	draining bool
-	empty    chan struct{} // closed when there are no connections any more, while draining
+	mu    sync.Mutex
+	conns map[ownConn]struct{}
+	empty chan struct{} // closed when there are no connections any more, while it stops
 }
 
 // ownProtocols are what it speaks over TLS.
@@ -61,11 +59,10 @@ type ownConn interface {
 // Serve accepts connections until Shutdown or Close; it returns
 // http.ErrServerClosed then.
 func (o *own) Serve(l net.Listener) error {
-	if !o.listen(l) {
-		l.Close()
+	if !o.intake.begin(l) {
 		return http.ErrServerClosed
 	}
-	defer o.accepting.Done()
+	defer o.intake.end()
 	for wait := 5 * time.Millisecond; ; {
 		nc, err := l.Accept()
 		var ne net.Error
@@ -73,7 +70,7 @@ func (o *own) Serve(l net.Listener) error {
 		case err == nil:
 			wait = 5 * time.Millisecond
 			o.accept(newSocket(nc, o.proxy.stall, o.tls != nil))
-		case o.isDraining():
+		case o.intake.refused():
 			return http.ErrServerClosed
 		case errors.As(err, &ne) && ne.Temporary(): //nolint:staticcheck // ECONNABORTED, EMFILE: others may yet be accepted
 			o.log.Error("a connection could not be accepted", "error", err.Error())
@@ -83,22 +80,6 @@ func (o *own) Serve(l net.Listener) error {
 			return err
 		}
 	}
-}
-
-func (o *own) listen(l net.Listener) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.draining {
-		o.open = append(o.open, l)
-		o.accepting.Add(1)
-	}
-	return !o.draining
-}
-
-func (o *own) isDraining() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.draining
 }
 
 func (o *own) accept(s *socket) {
@@ -205,7 +186,7 @@ func (o *own) add(c ownConn) {
 		o.conns = map[ownConn]struct{}{}
 	}
 	o.conns[c] = struct{}{}
-	if o.draining {
+	if o.intake.refused() {
 		c.drain()
 	}
 }
@@ -223,8 +204,8 @@ func (o *own) remove(c ownConn) {
 // Shutdown accepts no more connections, lets requests under way end and waits for
 // that until ctx ends.
 func (o *own) Shutdown(ctx context.Context) error {
-	o.refuse()
-	o.accepting.Wait() // whoever was accepted last is counted then
+	o.intake.refuse()
+	o.intake.wait()
 	empty := o.stop(ownConn.drain)
 	select {
 	case <-empty:
@@ -234,20 +215,9 @@ func (o *own) Shutdown(ctx context.Context) error {
 	}
 }
 
-// refuse accepts no more connections.
-func (o *own) refuse() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.draining = true
-	for _, l := range o.open {
-		l.Close()
-	}
-}
-
-// stop accepts no more connections and does something to those that there are. What
-// it returns is closed when they have ended.
+// stop does something to the connections that there are. What it returns is closed
+// when they have ended.
 func (o *own) stop(do func(ownConn)) <-chan struct{} {
-	o.refuse()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for c := range o.conns {
@@ -267,6 +237,7 @@ func (o *own) stop(do func(ownConn)) <-chan struct{} {
 
 // Close ends everything at once.
 func (o *own) Close() error {
+	o.intake.refuse()
 	o.stop(func(c ownConn) { _ = c.Close() })
 	return nil
 }

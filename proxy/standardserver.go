@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -21,13 +20,8 @@ import (
 // own, whose Shutdown does nothing but say GOAWAY.
 type standardServer struct {
 	http1, http2 *http.Server
-
-	mu        sync.Mutex
-	open      []net.Listener
-	draining  bool
-	accepting sync.WaitGroup
-
-	conns atomic.Int64 // that are open, but for upgraded ones
+	intake       intake
+	conns        atomic.Int64 // that are open, but for upgraded ones
 }
 
 // newStandardServer serves HTTP/1.1 by http1, and HTTP/2 by http2, which is
@@ -67,11 +61,10 @@ func (s *standardServer) count(c net.Conn, state http.ConnState) {
 
 // Serve implements frontEnd.
 func (s *standardServer) Serve(l net.Listener) error {
-	if !s.listen(l) {
-		l.Close()
+	if !s.intake.begin(l) {
 		return http.ErrServerClosed
 	}
-	defer s.accepting.Done()
+	defer s.intake.end()
 	var err error
 	if s.http1.TLSConfig != nil {
 		err = s.http1.ServeTLS(l, "", "")
@@ -84,19 +77,10 @@ func (s *standardServer) Serve(l net.Listener) error {
 	return err
 }
 
-func (s *standardServer) listen(l net.Listener) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.draining {
-		s.open = append(s.open, l)
-		s.accepting.Add(1)
-	}
-	return !s.draining
-}
-
 // Shutdown implements frontEnd.
 func (s *standardServer) Shutdown(ctx context.Context) error {
-	s.refuse()
+	s.intake.refuse()
+	s.intake.wait()
 	s.http2.SetKeepAlivesEnabled(false)
 	for round := 0; s.conns.Load() > 0 && ctx.Err() == nil; round++ {
 		if round%roundsOfGoAway == 0 {
@@ -120,17 +104,6 @@ const (
 	stopRound      = 20 * time.Millisecond
 	roundsOfGoAway = 50
 )
-
-// refuse accepts no more connections. Those that were accepted are counted after it.
-func (s *standardServer) refuse() {
-	s.mu.Lock()
-	s.draining = true
-	for _, l := range s.open {
-		l.Close()
-	}
-	s.mu.Unlock()
-	s.accepting.Wait()
-}
 
 // Close implements frontEnd.
 func (s *standardServer) Close() error { return errors.Join(s.http1.Close(), s.http2.Close()) }

@@ -182,16 +182,7 @@ func (d *door) ask(path string) string {
 		d.t.Fatal(err)
 	}
 	req.Header.Set("Accept", "application/json")
-	resp, err := d.client.Do(req)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	return string(text)
+	return textOf(d.t)(d.client.Do(req))
 }
 
 // metric sums the values of a metric.

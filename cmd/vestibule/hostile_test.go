@@ -119,13 +119,7 @@ func slowHeads(s *siege) error {
 		})
 	}
 	wg.Wait()
-	close(failed)
-	for err := range failed {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return firstOf(failed)
 }
 
 // frameHead is the head of a frame (RFC 9113, section 4.1).

@@ -172,16 +172,23 @@ func (p *place) kill() {
 // tell asks it for something beside the door.
 func (p *place) tell(path string) string {
 	p.t.Helper()
-	resp, err := http.Get(p.url() + path)
-	if err != nil {
-		p.t.Fatal(err)
+	return textOf(p.t)(http.Get(p.url() + path))
+}
+
+// textOf returns what reads an answer to the end.
+func textOf(t testing.TB) func(resp *http.Response, err error) string {
+	return func(resp *http.Response, err error) string {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
 	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return string(text)
 }
 
 func (p *place) state() (s parkingState) {

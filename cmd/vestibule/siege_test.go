@@ -118,6 +118,11 @@ func (s *siege) each(n int, do func(i int) error) error {
 		})
 	}
 	wg.Wait()
+	return firstOf(failed)
+}
+
+// firstOf is the first error of a channel to which nobody sends any more.
+func firstOf(failed chan error) error {
 	close(failed)
 	for err := range failed {
 		if err != nil {
