@@ -37,7 +37,7 @@ say = @printf '==> %s\n'
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test unit answers siege check laboratory-tools laboratory integration lint bench microbench fuzz soak image screenshot docs clean compiler
+.PHONY: help build demo test unit answers siege check laboratory-tools laboratory integration lint bench microbench fuzz soak image screenshot docs clean compiler openssl
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,7 +63,7 @@ answers: ## Send REQUESTS requests to each engine amid every trouble: does each 
 
 # With the program as a process of its own, whose memory is looked at, and with the
 # machine for itself: these tests keep it busy.
-siege: ## Run crowds, large bodies and hostile clients against the program, with ENGINE (no root, loopback only)
+siege: openssl ## Run crowds, large bodies and hostile clients against the program, with ENGINE (no root, loopback only)
 	$(say) 'siege: crowds, large bodies and hostile clients, engine $(ENGINE) (two to three minutes)'
 	@ENGINE=$(ENGINE) CGO_ENABLED=0 $(GO) test -tags integration -v -count=1 -timeout 15m -run '^(TestCrowd|TestSlowBodies|TestGibibyte|TestHostileClients|TestFewFiles)$$' ./cmd/vestibule/
 
@@ -75,11 +75,20 @@ check:
 	@$(GO) vet ./...
 	@$(GO) vet -tags integration,invariants ./...
 
+# $(call need,PROGRAM,PACKAGES,WHAT FOR) installs what is missing, on Debian and as root.
+define need
+	@if ! command -v $(1) >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo '==> installing $(1) for $(3)'; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(2); fi
+endef
+
 # The race detector is written in C; Debian's compiler is enough for it.
 compiler:
-	@if ! command -v gcc >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		echo '==> installing gcc for the race detector'; \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends gcc libc6-dev; fi
+	$(call need,gcc,gcc libc6-dev,the race detector)
+
+# Go's own client does not ask for a new handshake on an old connection.
+openssl:
+	$(call need,openssl,openssl,a hostile client)
 
 # What needs modules is built beforehand: the laboratory and the image that it
 # makes build vestibule where there is no network.

@@ -564,7 +564,7 @@ func (c answered) Read(p []byte) (int, error) {
 func renegotiation(s *siege) error {
 	openssl, err := exec.LookPath("openssl")
 	if err != nil {
-		s.t.Skip("needs openssl")
+		s.t.Skip("needs openssl (hint: apt-get install openssl, which make siege does as root)")
 	}
 	client := exec.Command(openssl, "s_client", "-connect", s.door.https, "-servername", doorHost, "-tls1_2")
 	client.Stdin = strings.NewReader("R\n")
