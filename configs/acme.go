@@ -10,6 +10,64 @@ import (
 	"time"
 )
 
+// ACME is the account at a certificate authority and the ways to prove control.
+type ACME struct {
+	// Email names the account; the authority may write there. Required.
+	Email string `yaml:"email"`
+	// Directory is the authority's URL. Optional. Defaults to Let's Encrypt's.
+	Directory string `yaml:"directory"`
+	// Staging uses Let's Encrypt's test authority instead, whose certificates
+	// nobody believes and whose limits are wide. Optional. Defaults to false.
+	Staging bool `yaml:"staging"`
+	// RootsFile holds the roots of a private authority, PEM, to verify Directory
+	// by. Optional. Defaults to the system's roots.
+	RootsFile string `yaml:"roots_file"`
+	// Profile asks for a kind of certificate, by a word of the authority's, such
+	// as "shortlived" (draft-aaron-acme-profiles). Optional.
+	Profile string `yaml:"profile"`
+	// Challenges are the ways to prove control over names; the first whose zone
+	// holds the name is taken. At least one is required.
+	Challenges []Challenge `yaml:"challenges"`
+
+	Place Place `yaml:"-"`
+}
+
+// Challenge is one way to prove control over the names of a zone. Exactly one
+// of dns01 and http01 is required.
+type Challenge struct {
+	// Zone is a domain, such as "example.com", for which this is the way: for
+	// itself and all below it. With dns01 it is a zone of the account's, too.
+	// Optional. Without it, the way for all names.
+	Zone string `yaml:"zone"`
+	// DNS01 proves control by TXT records. Wildcards can be proven in no other
+	// way.
+	DNS01 *DNS01 `yaml:"dns01"`
+	// HTTP01 proves control on the http entrypoint, which the name must point to
+	// and which the authority reaches on port 80. Write {}.
+	HTTP01 *HTTP01 `yaml:"http01"`
+
+	Place Place `yaml:"-"`
+}
+
+// HTTP01 answers challenges on the http entrypoint.
+type HTTP01 struct{}
+
+// DNS01 answers challenges with TXT records.
+type DNS01 struct {
+	// OVH publishes the records. Required.
+	OVH *OVH `yaml:"ovh"`
+	// Delegate maps the name of a record to where its CNAME leads, such as
+	// "_acme-challenge.example.com" to "x.other.example", which is written
+	// instead. Optional.
+	Delegate map[string]string `yaml:"delegate"`
+	// Resolvers are asked instead of the system's, such as "192.0.2.53:53".
+	// Optional.
+	Resolvers []string `yaml:"resolvers"`
+	// PropagationTimeout is how long a record may take until every name server
+	// of its zone has it, from 30s to 2h. Optional. Defaults to 15m.
+	PropagationTimeout Duration `yaml:"propagation_timeout"`
+}
+
 // The directories of Let's Encrypt (letsencrypt.org, "ACME Protocol Updates" and
 // "Staging Environment").
 const (

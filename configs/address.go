@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// Address is where to listen: "host:port", "unix:/path" or "fd:NAME".
+type Address string
+
 // maxSocketPath is the longest path a Unix socket can have on Linux: sun_path
 // holds 108 bytes, the last of them NUL (unix(7)).
 const maxSocketPath = 107

@@ -6,6 +6,45 @@ import (
 	"strings"
 )
 
+// Certificates says where certificates come from and where they are kept.
+type Certificates struct {
+	// Issuer is "acme", "internal" (a CA of our own, for demos and LANs) or
+	// "files" (nothing but Files). Optional. Defaults to acme.
+	Issuer string `yaml:"issuer"`
+
+	// Files are looked at first, whatever the issuer. Optional.
+	Files []CertificateFile `yaml:"files"`
+
+	// ExtraNames get a certificate too, such as "turn.example.com". Optional.
+	ExtraNames []string `yaml:"extra_names"`
+
+	// Storage is where the issuer keeps keys and certificates.
+	Storage Storage `yaml:"storage"`
+
+	// Export writes PEM files for coturn and LiveKit. Optional.
+	Export *Export `yaml:"export"`
+
+	// ACME configures the issuer "acme". Required with it.
+	ACME *ACME `yaml:"acme"`
+
+	Place Place `yaml:"-"`
+}
+
+// CertificateFile is a certificate chain and its key, both PEM.
+type CertificateFile struct {
+	Certificate string `yaml:"certificate"` // path of the chain, leaf first. Required
+	Key         string `yaml:"key"`         // path of the private key. Required
+
+	Place Place `yaml:"-"`
+}
+
+// Storage is a directory of vestibule's own.
+type Storage struct {
+	// Directory is created with mode 0700 when missing. Optional. Defaults to
+	// /var/lib/vestibule.
+	Directory string `yaml:"directory"`
+}
+
 func (c *Certificates) check(at spot) {
 	if c.Issuer != "acme" {
 		at.key("issuer").oneOf(c.Issuer, "acme", "internal", "files")

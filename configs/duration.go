@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// Duration is written as in Go: "10s", "3m", "1h30m"; 0 is allowed.
+type Duration time.Duration
+
 // Std gives the duration as package time has it.
 func (d Duration) Std() time.Duration { return time.Duration(d) }
 

@@ -1,6 +1,61 @@
 package configs
 
-import "slices"
+import (
+	"net/netip"
+	"slices"
+)
+
+// Entrypoints are the listening roles. Each may have several addresses.
+type Entrypoints struct {
+	// HTTP redirects to https, answers the challenges of http01, and nothing else.
+	// Defaults to ":80".
+	HTTP Entrypoint `yaml:"http"`
+	// HTTPS serves clients. Defaults to ":443".
+	HTTPS Entrypoint `yaml:"https"`
+	// Federation serves other homeservers. Defaults to ":8448".
+	Federation Entrypoint `yaml:"federation"`
+	// Admin serves /livez, /readyz, /metrics and /status over plain HTTP; keep
+	// it off the Internet. Defaults to "127.0.0.1:9180".
+	Admin Entrypoint `yaml:"admin"`
+}
+
+// Entrypoint is a listening role: its addresses and how it treats connections.
+type Entrypoint struct {
+	// Addresses to listen on: ":443", "127.0.0.1:443", "[::1]:443", "unix:/path",
+	// or "fd:NAME" for the sockets that systemd passes with
+	// FileDescriptorName=NAME. An empty list turns the entrypoint off.
+	Addresses []Address `yaml:"addresses"`
+
+	// TLS is false when another proxy in front ends TLS. Only for https and
+	// federation. Optional. Defaults to true there.
+	TLS bool `yaml:"tls"`
+
+	// PublicPort is the port clients see, when it differs from the one listened
+	// on, as behind a port mapping; redirects name it. Optional.
+	PublicPort int `yaml:"public_port"`
+
+	// ProxyProtocol expects a PROXY header on each connection. Not supported
+	// yet.
+	ProxyProtocol bool `yaml:"proxy_protocol"`
+
+	// TrustedProxies replaces the list at the top for this entrypoint. Optional.
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+
+	// DefaultSite is the server_name whose certificate is shown to a client that
+	// names no host or an unknown one. Optional. Defaults to the first site.
+	DefaultSite string `yaml:"default_site"`
+
+	Place Place `yaml:"-"`
+}
+
+// TCPForward is a port where TLS ends here and plain bytes go onward.
+type TCPForward struct {
+	Address  Address `yaml:"address"`  // to listen on, such as ":5350"
+	Host     string  `yaml:"host"`     // whose certificate is shown
+	Upstream string  `yaml:"upstream"` // "host:port"
+
+	Place Place `yaml:"-"`
+}
 
 // role is an entrypoint and the key it is written under.
 type role struct {

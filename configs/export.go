@@ -8,6 +8,23 @@ import (
 	"strconv"
 )
 
+// Export describes PEM files written for other programs, as
+// DIRECTORY/NAME/certificate.crt and DIRECTORY/NAME/privatekey.key.
+type Export struct {
+	// Directory is where they are written, an absolute path. Required.
+	Directory string `yaml:"directory"`
+	// Names are those whose certificates are written, such as
+	// "matrix.example.com". Required.
+	Names []string `yaml:"names"`
+	// Mode is that of the files, in octal and with quotes. Optional. Defaults to "0640".
+	Mode string `yaml:"mode"`
+	// Owner is that of the files, such as "991:991" or "turnserver:turnserver". Optional.
+	// Defaults to whom vestibule runs as.
+	Owner string `yaml:"owner"`
+
+	Place Place `yaml:"-"`
+}
+
 func (e *Export) normalise() {
 	for i := range e.Names {
 		lower(&e.Names[i])

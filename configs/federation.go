@@ -2,6 +2,44 @@ package configs
 
 import "strings"
 
+// Federation says with whom a site talks and how it is found.
+type Federation struct {
+	// With says which servers are answered: "all" (default); "none", so that
+	// /_matrix/federation and /_matrix/key are closed on every host and
+	// entrypoint of the site; or a list such as ["partner.example",
+	// "*.friends.example"], which refuses requests that other servers sign. A
+	// name is compared whole, port included, in any case; "*" stands for any
+	// characters, "?" for one. What Synapse itself sends is Synapse's to decide
+	// (federation_domain_whitelist).
+	With FederationPolicy `yaml:"with"`
+	// Host is the name other homeservers are sent to. Optional. Defaults to the
+	// site's host.
+	Host string `yaml:"host"`
+	// Port is what well-known advertises. Optional. Defaults to 8448, or to 443
+	// when the federation entrypoint is off.
+	Port int `yaml:"port"`
+	// Delegation says how other servers learn of Host and Port: by "well_known"
+	// (default); by "srv", records in the zone of server_name, whose own
+	// certificate they then want to see; or "none": they do not.
+	Delegation string `yaml:"delegation"`
+	// OpenID is about /_matrix/federation/v1/openid/userinfo, by which services
+	// such as LiveKit's tell who a user is: "open"; "closed"; or "auto"
+	// (default), which closes it where With is none and there is no
+	// element_call.
+	OpenID string `yaml:"openid"`
+	// StrictPorts serves the client API only on https and the federation API
+	// only on federation, as MDAD's listeners do. Optional. Defaults to false.
+	StrictPorts bool `yaml:"strict_ports"`
+
+	Place Place `yaml:"-"`
+}
+
+// FederationPolicy is "all", "none" or a list of server names with wildcards.
+type FederationPolicy struct {
+	All     bool
+	Servers []string
+}
+
 // decodeFrom reads "all", "none" or a list of server names.
 func (p *FederationPolicy) decodeFrom(at spot) {
 	*p = FederationPolicy{}

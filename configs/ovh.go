@@ -7,6 +7,33 @@ import (
 	"strings"
 )
 
+// OVH is an account at OVHcloud. Its secrets are in files of their own, one
+// value each. When no file is named they are in the environment:
+// OVH_APPLICATION_KEY, OVH_APPLICATION_SECRET and OVH_CONSUMER_KEY, or
+// OVH_CLIENT_ID and OVH_CLIENT_SECRET, or OVH_ACCESS_TOKEN. One kind of account
+// is to be given, whole.
+type OVH struct {
+	// Endpoint is "ovh-eu", "ovh-ca", "ovh-us" or the URL of an API of the same
+	// kind. Optional. Defaults to OVH_ENDPOINT when the secrets are in the
+	// environment, else to ovh-eu.
+	Endpoint string `yaml:"endpoint"`
+
+	// ApplicationKeyFile, ApplicationSecretFile and ConsumerKeyFile belong to an
+	// application and what it was allowed.
+	ApplicationKeyFile    string `yaml:"application_key_file"`
+	ApplicationSecretFile string `yaml:"application_secret_file"`
+	ConsumerKeyFile       string `yaml:"consumer_key_file"`
+	// ClientIDFile and ClientSecretFile belong to an OAuth 2.0 client, a service
+	// account.
+	ClientIDFile     string `yaml:"client_id_file"`
+	ClientSecretFile string `yaml:"client_secret_file"`
+	// TokenURL is where that client gets its tokens. Optional, unless Endpoint is
+	// a URL.
+	TokenURL string `yaml:"token_url"`
+	// AccessTokenFile holds a token that somebody else renews.
+	AccessTokenFile string `yaml:"access_token_file"`
+}
+
 // ovhRegion is one of OVHcloud's three separate clouds: an account of one is
 // unknown to the others.
 type ovhRegion struct{ name, api, token string }

@@ -3,6 +3,7 @@ package configs
 import (
 	"errors"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"regexp/syntax"
 	"slices"
@@ -10,6 +11,54 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 )
+
+// Route is the operator's own: what it matches and what happens then.
+type Route struct {
+	// Name stands in explain, logs and metrics: letters a to z, digits, hyphens
+	// and underscores. Required, unique in its site.
+	Name string `yaml:"name"`
+	// Hosts it applies to. Optional. Defaults to the site's host.
+	Hosts []string `yaml:"hosts"`
+	// Entrypoints it applies to: https, federation, internal. Optional. Defaults
+	// to https and federation.
+	Entrypoints []string `yaml:"entrypoints"`
+	// Methods it applies to. Optional. Defaults to all.
+	Methods []string `yaml:"methods"`
+	// Exactly one of Path, PathPrefix (by whole segments) and PathRegexp (the
+	// whole raw path must match) is required.
+	Path       string `yaml:"path"`
+	PathPrefix string `yaml:"path_prefix"`
+	PathRegexp string `yaml:"path_regexp"`
+
+	// StripPrefix removes PathPrefix before forwarding. Optional. Not towards
+	// Synapse, as AddPrefix.
+	StripPrefix bool `yaml:"strip_prefix"`
+	// AddPrefix puts a path before what is forwarded. Optional.
+	AddPrefix string `yaml:"add_prefix"`
+	// ReplacePath is forwarded instead of the path. Optional.
+	ReplacePath string `yaml:"replace_path"`
+
+	// RequestHeaders and ResponseHeaders are set; an empty value removes. What
+	// belongs to the connection or tells who the client is cannot be set.
+	RequestHeaders  map[string]string `yaml:"request_headers"`
+	ResponseHeaders map[string]string `yaml:"response_headers"`
+
+	// Allow limits the route to these addresses; others get 403. Optional.
+	Allow []netip.Prefix `yaml:"allow"`
+	// BasicAuthFile is not supported yet.
+	BasicAuthFile string `yaml:"basic_auth_file"`
+	// Priority breaks a tie between two routes of the same shape; the higher
+	// wins. Optional.
+	Priority int `yaml:"priority"`
+
+	// Exactly one of Upstreams, Redirect (a URL or a path) and Status is
+	// required; Status may go with Redirect to choose 301, 302, 303, 307 or 308.
+	Upstreams []Upstream `yaml:"upstreams"`
+	Redirect  string     `yaml:"redirect"`
+	Status    int        `yaml:"status"`
+
+	Place Place `yaml:"-"`
+}
 
 func (r *Route) check(at spot) {
 	if !at.require("name") && r.Name != "" && !namePattern.MatchString(r.Name) {

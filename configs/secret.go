@@ -6,6 +6,9 @@ import (
 	"log/slog"
 )
 
+// Secret is a value that prints as [redacted] in every format.
+type Secret struct{ value string }
+
 const redacted = "[redacted]"
 
 // NewSecret keeps a value from being printed.

@@ -8,6 +8,155 @@ import (
 	"strings"
 )
 
+// Site is one homeserver and what belongs to it.
+type Site struct {
+	// ServerName is the part of user ids after the colon, such as
+	// "example.com". Required. One with a port needs federation.delegation: none,
+	// for other servers then connect to it without a look at .well-known (Matrix
+	// v1.16, server-server API, "Resolving server names", step 2).
+	ServerName string `yaml:"server_name"`
+
+	// Host is where clients reach Synapse. Optional. Defaults to
+	// "matrix.<server_name>", or to the server_name when that is an IP address.
+	Host string `yaml:"host"`
+
+	// BaseDomain says whether server_name itself points here.
+	BaseDomain BaseDomain `yaml:"base_domain"`
+
+	// Synapse says where the homeserver's processes listen. Required.
+	Synapse Synapse `yaml:"synapse"`
+
+	// Internal is a plain HTTP entrypoint for bridges and bots of this site, any
+	// Host. Optional. Defaults to off.
+	Internal Internal `yaml:"internal"`
+
+	// MAS is Matrix Authentication Service. Optional.
+	MAS *MAS `yaml:"mas"`
+
+	// Element is Element Web. Optional.
+	Element *WebApp `yaml:"element"`
+
+	// Ketesa is the administration page. Optional.
+	Ketesa *Ketesa `yaml:"ketesa"`
+
+	// AdminAPI opens or closes /_synapse/admin and MAS's admin API.
+	AdminAPI AdminAPI `yaml:"admin_api"`
+
+	// Federation says with whom and through which name.
+	Federation Federation `yaml:"federation"`
+
+	// ElementCall is MatrixRTC: LiveKit and its token service. Optional.
+	ElementCall *ElementCall `yaml:"element_call"`
+
+	// Ntfy is the push server. Optional.
+	Ntfy *WebApp `yaml:"ntfy"`
+
+	// Bridges maps a name to a bridge's provisioning API, published under
+	// /bridges/NAME. Optional.
+	Bridges map[string]Upstream `yaml:"bridges"`
+
+	// WellKnown is merged over the generated documents and wins.
+	WellKnown WellKnownDocuments `yaml:"well_known"`
+
+	// Routes are the operator's own, tried before the built-in ones.
+	Routes []Route `yaml:"routes"`
+
+	Place Place `yaml:"-"`
+}
+
+// BaseDomain says what happens on server_name itself besides well-known.
+type BaseDomain struct {
+	// Serve is true when the DNS of server_name points here. Optional. Defaults
+	// to false.
+	Serve bool `yaml:"serve"`
+	// Redirect is where everything else goes, such as
+	// "https://www.example.com/". Optional.
+	Redirect string `yaml:"redirect"`
+	// Upstream answers everything else. Optional.
+	Upstream *Upstream `yaml:"upstream"`
+
+	Place Place `yaml:"-"`
+}
+
+// Internal is a plain HTTP entrypoint for a site's bridges and bots.
+type Internal struct {
+	// Addresses to listen on, such as ":8008" or "fd:NAME". Optional. Empty means off.
+	Addresses []Address `yaml:"addresses"`
+	// AdminAPI opens /_synapse/admin there. Optional. Defaults to false.
+	AdminAPI bool `yaml:"admin_api"`
+
+	Place Place `yaml:"-"`
+}
+
+// MAS is Matrix Authentication Service.
+type MAS struct {
+	// Host of its own, such as "auth.example.com". Optional. Defaults to the
+	// site's host, under Path.
+	Host string `yaml:"host"`
+	// Path under which it lives; it is passed on, not stripped. Optional.
+	// Defaults to "/" with a host of its own, else "/auth".
+	Path string `yaml:"path"`
+	// Upstream is its web listener, such as
+	// "http://matrix-authentication-service:8080". Required.
+	Upstream *Upstream `yaml:"upstream"`
+	// Migrating leaves login with Synapse while accounts are moved. Optional.
+	Migrating bool `yaml:"migrating"`
+
+	Place Place `yaml:"-"`
+}
+
+// WebApp is a web application with a host of its own or under a path, which is
+// stripped.
+type WebApp struct {
+	// Host; Element defaults to "element.<server_name>", or to the site's host
+	// when Path is given; ntfy to "ntfy.<server_name>".
+	Host string `yaml:"host"`
+	// Path under which it is published. Optional. Defaults to "/".
+	Path string `yaml:"path"`
+	// Upstream answers. Required.
+	Upstream *Upstream `yaml:"upstream"`
+
+	Place Place `yaml:"-"`
+}
+
+// Ketesa is the administration page for Synapse and MAS.
+type Ketesa struct {
+	// Host; defaults to the site's host.
+	Host string `yaml:"host"`
+	// Path under which it is published; it is stripped. Optional. Defaults to
+	// "/synapse-admin".
+	Path string `yaml:"path"`
+	// Upstream answers. Required.
+	Upstream *Upstream `yaml:"upstream"`
+	// Public opens the page to everybody instead of Admins. Optional.
+	Public bool `yaml:"public"`
+
+	Place Place `yaml:"-"`
+}
+
+// AdminAPI is the gate before /_synapse/admin and MAS's admin API.
+type AdminAPI struct {
+	// Public opens it to everybody instead of Admins. Optional. Defaults to
+	// false.
+	Public bool `yaml:"public"`
+
+	Place Place `yaml:"-"`
+}
+
+// ElementCall is MatrixRTC: LiveKit and its token service.
+type ElementCall struct {
+	// JWT is lk-jwt-service, published under JWTPath. Required.
+	JWT *Upstream `yaml:"jwt"`
+	// SFU is LiveKit's signalling port, published under SFUPath. Required.
+	SFU *Upstream `yaml:"sfu"`
+	// JWTPath is stripped. Optional. Defaults to "/livekit-jwt-service".
+	JWTPath string `yaml:"jwt_path"`
+	// SFUPath is stripped. Optional. Defaults to "/livekit-server".
+	SFUPath string `yaml:"sfu_path"`
+
+	Place Place `yaml:"-"`
+}
+
 // Site gives the site of that server name, whatever its case; nil when there is
 // none.
 func (c *Config) Site(serverName string) *Site {

@@ -6,6 +6,9 @@ import (
 	"strconv"
 )
 
+// Size counts bytes, written "64KiB", "50MiB", "2GiB" or a plain number.
+type Size int64
+
 // sizeUnits are powers of 1024; "MB" is left out because half its readers take
 // it for a power of 1000.
 var sizeUnits = []struct {

@@ -6,6 +6,25 @@ import (
 	"strings"
 )
 
+// Upstream is one process that answers: a URL, or a mapping with a url.
+type Upstream struct {
+	// URL is "http://host:port", "https://host:port" (verified) or "unix:/path".
+	URL string `yaml:"url"`
+	// Weight is its share among the upstreams of its pool. Optional. Defaults
+	// to 1.
+	Weight int `yaml:"weight"`
+	// CAFile verifies an https upstream instead of the system's roots. Optional.
+	CAFile string `yaml:"ca_file"`
+	// ServerName is the name an https upstream must prove. Optional. Defaults to
+	// the URL's host.
+	ServerName string `yaml:"server_name"`
+	// MaxConns bounds the connections open to it at once. Optional. Defaults to
+	// no bound.
+	MaxConns int `yaml:"max_conns"`
+
+	Place Place `yaml:"-"`
+}
+
 // Network is what to dial: "tcp" or "unix".
 func (u Upstream) Network() string {
 	if strings.HasPrefix(u.URL, "unix:") {

@@ -6,6 +6,14 @@ import (
 	"strings"
 )
 
+// WellKnownDocuments are merged over what is generated, key by key, objects
+// recursively; these win. Values are what JSON can hold.
+type WellKnownDocuments struct {
+	Client  map[string]any `yaml:"client"`  // /.well-known/matrix/client
+	Server  map[string]any `yaml:"server"`  // /.well-known/matrix/server
+	Support map[string]any `yaml:"support"` // /.well-known/matrix/support
+}
+
 // check looks for the values that clients and servers would stumble over.
 func (w *WellKnownDocuments) check(at spot) {
 	checkURLs(at.key("client"), w.Client)

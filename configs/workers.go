@@ -5,6 +5,10 @@ import (
 	"strings"
 )
 
+// Workers maps a class to its processes. A class that is absent is done by
+// another, as the catalogue says, and in the end by the main process.
+type Workers map[Class][]Upstream
+
 const streamPrefix = "stream:"
 
 // decodeFrom reads classes and, under streams, stream writers.

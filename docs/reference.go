@@ -16,7 +16,7 @@ import (
 // preface stands before the keys. It says what no single field can.
 const preface = `# The configuration file
 
-<!-- Written by "make docs" from the comments in configs/config.go: change them there. -->
+<!-- Written by "make docs" from the comments in configs: change them there. -->
 
 vestibule reads one YAML file, ` + "`/etc/vestibule/vestibule.yaml`" + ` unless ` + "`--config`" + ` names another, and the files it
 includes. ` + "`vestibule validate FILE`" + ` reports every mistake in one run, with its place and the remedy; the same check
@@ -27,17 +27,20 @@ Durations are written ` + "`10s`, `3m`, `1h30m`" + `; sizes ` + "`64KiB`, `50MiB
 URL, or a mapping with a ` + "`url`" + ` and what else [it takes](#upstream).
 `
 
-// reference returns the page for the schema, the text of configs/config.go.
-func reference(schema []byte) ([]byte, error) {
+// reference returns the page for the schema, the texts of the files of configs.
+func reference(schema ...[]byte) ([]byte, error) {
 	positions := token.NewFileSet()
-	tree, err := parser.ParseFile(positions, schemaFile, schema, parser.ParseComments)
-	if err != nil {
-		return nil, fmt.Errorf("parsing the schema: %w", err)
+	types := map[string]structType{}
+	for _, text := range schema {
+		tree, err := parser.ParseFile(positions, schemaFiles, text, parser.ParseComments)
+		if err != nil {
+			return nil, fmt.Errorf("parsing the schema: %w", err)
+		}
+		structs(positions, tree, types)
 	}
-	types := structs(positions, tree)
 	root, ok := types["Config"]
 	if !ok {
-		return nil, fmt.Errorf("parsing the schema: %s has no type Config", schemaFile)
+		return nil, fmt.Errorf("parsing the schema: %s has no type Config", schemaFiles)
 	}
 	walk := walker{types: types, sections: map[string]*section{}}
 	walk.visit(root, "")
@@ -64,9 +67,8 @@ type field struct {
 	doc  string
 }
 
-// structs collects the structs that have at least one key.
-func structs(positions *token.FileSet, tree *ast.File) map[string]structType {
-	types := map[string]structType{}
+// structs adds to types the structs that have at least one key.
+func structs(positions *token.FileSet, tree *ast.File, types map[string]structType) {
 	for _, declaration := range tree.Decls {
 		general, ok := declaration.(*ast.GenDecl)
 		if !ok {
@@ -83,7 +85,6 @@ func structs(positions *token.FileSet, tree *ast.File) map[string]structType {
 			}
 		}
 	}
-	return types
 }
 
 // keys lists the fields of a struct that have a key, in the order of the source.
