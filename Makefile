@@ -10,7 +10,7 @@ SOAK_REQUESTS ?= 5000000
 # To each of the two servers in front.
 REQUESTS ?= 100000
 LAB_TIMEOUT ?= 20m
-# The server in front that is besieged: standard or own.
+# The server in front of the siege and the laboratory: standard or own.
 ENGINE ?= standard
 # Flags of the benchmark, such as BENCH='-rounds 9 -work h1,h2'.
 BENCH ?=
@@ -104,9 +104,9 @@ laboratory: laboratory-tools
 	$(say) 'laboratory: the catalogue of endpoints against Synapse itself'
 	@$(GO) test -tags integration -v -count=1 -timeout 5m -run '^TestSynapse' ./routing/
 	$(say) 'laboratory: real servers, workers and clients (up to $(LAB_TIMEOUT))'
-	@$(GO) test -tags integration -v -count=1 -timeout $(LAB_TIMEOUT) ./integration/...
+	@ENGINE=$(ENGINE) $(GO) test -tags integration -v -count=1 -timeout $(LAB_TIMEOUT) ./integration/...
 
-integration: laboratory ## Run the laboratory alone (root)
+integration: laboratory ## Run the laboratory alone, with ENGINE (root)
 
 lint: ## Run golangci-lint, pinned (the first time builds it: minutes)
 	$(say) 'golangci-lint'

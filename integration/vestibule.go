@@ -48,6 +48,7 @@ type frontDoor struct {
 const oneOfEachLayout = "layout: mdad/one-of-each"
 
 const configurationText = `control: %[1]s/control.sock
+engine: %[9]s
 entrypoints:
   http: { addresses: ["%[2]s:80"] }
   https: { addresses: ["%[2]s:443"] }
@@ -66,7 +67,8 @@ sites:
 // configuration is its vestibule.yaml; home is the directory of its files.
 func (d frontDoor) configuration(home string) string {
 	text := fmt.Sprintf(configurationText, home, d.address, d.federationPort(), d.admin,
-		cmp.Or(d.certificates, "issuer: internal"), d.site(), cmp.Or(d.synapse, oneOfEachLayout), d.federation)
+		cmp.Or(d.certificates, "issuer: internal"), d.site(), cmp.Or(d.synapse, oneOfEachLayout), d.federation,
+		cmp.Or(os.Getenv("ENGINE"), "standard"))
 	for _, section := range d.sections {
 		text += "    " + section + "\n"
 	}
