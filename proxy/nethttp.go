@@ -199,8 +199,12 @@ func (r *responder) Inform(status int, h Header) {
 		return
 	}
 	r.set(h)
+	m := r.w.Header()
+	// Over HTTP/2 net/http may still be writing these when the stream has been reset.
+	// A length, which it never sends here, has it write a copy.
+	m["Content-Length"] = nil
 	r.w.WriteHeader(status)
-	clear(r.w.Header())
+	clear(m)
 }
 
 // Head implements Responder.
