@@ -1,9 +1,6 @@
 package proxy
 
 import (
-	"context"
-	"log/slog"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -22,36 +19,47 @@ type Access struct {
 
 // log writes the access record: one JSON line, without tokens.
 func (x *exchange) log() {
+	line := lineBuffers.lend()
+	*line = x.appendLine((*line)[:0])
+	x.proxy.accessLog.add(*line)
+	lineBuffers.takeBack(line)
+}
+
+// lineBuffers hold lines of the access log while they are written down.
+var lineBuffers = newBuffers(0, 1024)
+
+// appendLine appends the access record. It has the form of what log/slog writes, as
+// all other lines have it, but costs a tenth.
+func (x *exchange) appendLine(b []byte) []byte {
 	d := &x.decision
 	client := x.id.client
 	if x.state.cfg.Logging.Addresses == "masked" {
 		client = mask(client)
 	}
-	attrs := make([]slog.Attr, 0, 18)
-	attrs = append(attrs,
-		slog.String("entrypoint", x.req.Entrypoint.Name),
-		slog.String("client", addressText(client)),
-		slog.String("proto", x.req.Proto),
-		slog.String("method", logged(x.req.Method, 32)),
-		slog.String("host", logged(x.req.Host, 255)),
-		slog.String("path", x.loggedPath()),
-		slog.String("site", d.Site),
-		slog.String("route", d.Rule.Name),
-		slog.String("endpoint", string(d.Endpoint)),
-		slog.String("class", string(d.Class)),
-		slog.String("upstream", x.record.Upstream),
-		slog.Int("status", x.record.Status),
-		slog.Int64("received", x.record.received.Load()),
-		slog.Int64("sent", x.record.Sent),
-		slog.Float64("seconds", float64(time.Since(x.record.Start).Microseconds())/1e6),
-	)
+	now := time.Now()
+	l := jsonLine{append(now.AppendFormat(append(b, `{"time":"`...), time.RFC3339Nano), `","level":"INFO","msg":"request"`...)}
+	l.text("entrypoint", x.req.Entrypoint.Name)
+	l.address("client", client)
+	l.text("proto", x.req.Proto)
+	l.text("method", logged(x.req.Method, 32))
+	l.text("host", logged(x.req.Host, 255))
+	l.text("path", x.loggedPath())
+	l.text("site", d.Site)
+	l.text("route", d.Rule.Name)
+	l.text("endpoint", string(d.Endpoint))
+	l.text("class", string(d.Class))
+	l.text("upstream", x.record.Upstream)
+	l.number("status", int64(x.record.Status))
+	l.number("received", x.record.received.Load())
+	l.number("sent", x.record.Sent)
+	l.seconds("seconds", now.Sub(x.record.Start))
 	if q := loggedQuery(x.req.Target); q != "" {
-		attrs = append(attrs, slog.String("query", q))
+		l.text("query", q)
 	}
 	if x.record.Error != "" {
-		attrs = append(attrs, slog.String("error", logged(x.record.Error, 300)))
+		l.text("error", logged(x.record.Error, 300))
 	}
-	x.proxy.accessLog.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)
+	return append(l.b, "}\n"...)
 }
 
 // loggedPath is the path; for what an operator's route serves, the route's own,
@@ -66,13 +74,6 @@ func (x *exchange) loggedPath() string {
 	return loggedPath(x.req.Target)
 }
 
-func addressText(a netip.Addr) string {
-	if !a.IsValid() {
-		return ""
-	}
-	return a.String()
-}
-
 // loggedKeys are the query parameters worth a look and without a secret.
 var loggedKeys = map[string]bool{
 	"timeout": true, "limit": true, "dir": true, "full_state": true, "set_presence": true,
@@ -83,7 +84,8 @@ var loggedKeys = map[string]bool{
 // and whose value is a short word.
 func loggedQuery(target string) string {
 	_, query, _ := strings.Cut(target, "?")
-	var out []byte
+	var memory [96]byte
+	out := memory[:0]
 	for query != "" {
 		var pair string
 		pair, query, _ = strings.Cut(query, "&")

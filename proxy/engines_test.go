@@ -46,7 +46,7 @@ func (e engine) front(t testing.TB, sites string, secure bool) *front {
 	p := &cfg.Entrypoints
 	p.HTTP.Addresses, p.Federation.Addresses, p.Admin.Addresses = nil, nil, nil
 	p.HTTPS.Addresses, p.HTTPS.TLS = []configs.Address{"127.0.0.1:0"}, secure
-	f.proxy = New(NewMetrics(f.registry), slog.New(slog.NewJSONHandler(f.messages, nil)), slog.New(slog.NewJSONHandler(f.log, nil)))
+	f.proxy = New(NewMetrics(f.registry), slog.New(slog.NewJSONHandler(f.messages, nil)), f.log)
 	f.proxy.unprobed = true
 	if err := f.proxy.Apply(cfg, nil); err != nil {
 		t.Fatal(err)

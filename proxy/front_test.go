@@ -95,7 +95,7 @@ func (f *front) openAt(cfg *configs.Config, https string) {
 	e := &cfg.Entrypoints
 	e.HTTPS.Addresses, e.Federation.Addresses = []configs.Address{configs.Address(f.https)}, []configs.Address{configs.Address(f.fed)}
 	e.HTTP.Addresses, e.Admin.Addresses = []configs.Address{configs.Address(f.http)}, nil
-	f.proxy = New(NewMetrics(f.registry), slog.New(slog.NewJSONHandler(f.messages, nil)), slog.New(slog.NewJSONHandler(f.log, nil)))
+	f.proxy = New(NewMetrics(f.registry), slog.New(slog.NewJSONHandler(f.messages, nil)), f.log)
 	f.proxy.unprobed = !f.probed
 	if f.lookup != nil {
 		f.proxy.lookup = f.lookup

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -21,7 +22,7 @@ type Proxy struct {
 	state     atomic.Pointer[state]
 	metrics   *Metrics
 	log       *slog.Logger
-	accessLog *slog.Logger
+	accessLog *accessLog
 	streams   *streams
 	whoami    *whoami
 	lookup    lookup
@@ -86,10 +87,11 @@ func (st *state) identifyUpstream(u configs.Upstream) (upstreamID, error) {
 	return id, nil
 }
 
-// New returns a Proxy that has nothing to serve yet: call Apply first. Requests
-// are written to accessLog, all else to log.
-func New(metrics *Metrics, log, accessLog *slog.Logger) *Proxy {
-	p := &Proxy{metrics: metrics, log: log, accessLog: accessLog, whoami: newWhoami(metrics), streams: newStreams(),
+// New returns a Proxy that has nothing to serve yet: call Apply first. To requests
+// a line of JSON is written for each request that has ended; several may come in one
+// Write, and never a part of one. All else goes to log.
+func New(metrics *Metrics, log *slog.Logger, requests io.Writer) *Proxy {
+	p := &Proxy{metrics: metrics, log: log, accessLog: newAccessLog(requests), whoami: newWhoami(metrics), streams: newStreams(),
 		lookup: net.DefaultResolver.LookupNetIP, upstreams: map[upstreamID]*Upstream{}, releases: map[string]routing.Release{}}
 	p.budget.most, p.budget.spare = int64(maxConnections()), p.spareConnection
 	return p

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -17,6 +18,11 @@ func logged(s string, limit int) string {
 	if holdsToken(s) {
 		return redacted
 	}
+	return shortened(s, limit)
+}
+
+// shortened is not longer than limit bytes, and valid UTF-8.
+func shortened(s string, limit int) string {
 	if len(s) > limit {
 		s = s[:limit] + "…"
 	}
@@ -27,16 +33,17 @@ func logged(s string, limit int) string {
 // no API puts one there, but clients err.
 func loggedPath(target string) string {
 	path, _, _ := strings.Cut(target, "?")
-	if holdsToken(path) {
-		segments := strings.Split(path, "/")
-		for i, s := range segments {
-			if holdsToken(s) {
-				segments[i] = redacted
-			}
-		}
-		path = strings.Join(segments, "/")
+	const limit = 512
+	if !holdsToken(path) {
+		return shortened(path, limit)
 	}
-	return logged(path, 512) // which looks again: a token may be spread over an encoded slash
+	segments := strings.Split(path, "/")
+	for i, s := range segments {
+		if holdsToken(s) {
+			segments[i] = redacted
+		}
+	}
+	return logged(strings.Join(segments, "/"), limit) // which looks again: a token may be spread over an encoded slash
 }
 
 // clientError is an error of the client's connection without its address, which
@@ -63,21 +70,30 @@ var codedPrefixes = func() (out []string) {
 	return out
 }()
 
+// codedStarts are the first two letters of codedPrefixes, in lower case: words that
+// begin otherwise, as nearly all do, need no further look.
+var codedStarts = func() (out [2][256]bool) {
+	for _, p := range codedPrefixes {
+		for i := range out {
+			out[i][lower(p[i])] = true
+		}
+	}
+	return out
+}()
+
 // holdsToken says whether s holds a token, in its own form or percent-encoded
 // however often, in base64 or hexadecimal; and whether it is written in a way
 // that could hide one: with other escapes, control bytes or broken UTF-8.
 func holdsToken(s string) bool {
-	if strings.IndexByte(s, '%') < 0 {
-		return showsToken(s)
-	}
-	b := []byte(s)
+	var memory [512]byte
+	b := append(memory[:0], s...)
 	for range 8 {
 		decoded, ok := unescape(b)
 		if !ok {
 			return true
 		}
 		if len(decoded) == len(b) {
-			return showsToken(string(b))
+			return showsToken(b)
 		}
 		b = decoded
 	}
@@ -86,8 +102,11 @@ func holdsToken(s string) bool {
 
 // unescape decodes the %XX of b in place; ok is false when one is malformed.
 func unescape(b []byte) (decoded []byte, ok bool) {
-	n := 0
-	for i := 0; i < len(b); i++ {
+	n := bytes.IndexByte(b, '%')
+	if n < 0 {
+		return b, true
+	}
+	for i := n; i < len(b); i++ {
 		c := b[i]
 		if c == '%' {
 			var two [1]byte
@@ -107,29 +126,29 @@ func unescape(b []byte) (decoded []byte, ok bool) {
 }
 
 // showsToken is holdsToken for what needs no more decoding.
-func showsToken(s string) bool {
+func showsToken(s []byte) bool {
 	start := 0 // of the word that i is in
-	for i := range len(s) {
-		switch c := s[i]; {
+	for i, c := range s {
+		switch {
 		case c == '_' && i-start == 3 && begins(s[start:i+1], tokenPrefixes):
 			return true
-		case c < ' ' || c == 0x7f || c == '\\' || c == '&' && strings.HasPrefix(s[i:], "&#"):
+		case c < ' ' || c == 0x7f || c == '\\' || c == '&' && i+1 < len(s) && s[i+1] == '#':
 			return true
 		case isAlphanumeric(c) || c == '_':
-			if i == start && begins(s[i:], codedPrefixes) {
+			if i == start && codedStarts[0][lower(c)] && i+1 < len(s) && codedStarts[1][lower(s[i+1])] && begins(s[i:], codedPrefixes) {
 				return true
 			}
 		default:
 			start = i + 1
 		}
 	}
-	return !utf8.ValidString(s)
+	return !utf8.Valid(s)
 }
 
 // begins says whether s begins with one of prefixes, in any case.
-func begins(s string, prefixes []string) bool {
+func begins(s []byte, prefixes []string) bool {
 	for _, p := range prefixes {
-		if len(s) >= len(p) && strings.EqualFold(s[:len(p)], p) {
+		if len(s) >= len(p) && strings.EqualFold(string(s[:len(p)]), p) {
 			return true
 		}
 	}

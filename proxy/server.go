@@ -178,6 +178,7 @@ func (s *Server) Stop(grace time.Duration) {
 	s.proxy.finish(limit) // for the server, an upgraded connection is none of its own any more
 	s.proxy.Close()
 	s.proxy.finish(time.Now().Add(afterGrace))
+	s.proxy.accessLog.flush(afterGrace)
 	s.admin.Close()
 	s.wg.Wait()
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -76,8 +77,40 @@ func newDemo(a demoAddresses, c *call) (s *service, cleanUp func(), err error) {
 	if err := writeDemoConfig(path, a, dir, backends); err != nil {
 		return nil, nil, err
 	}
-	s, err = newService(path, newLogs(func(o *slog.HandlerOptions) slog.Handler { return slog.NewTextHandler(c.stderr, o) }))
+	s, err = newService(path, newLogs(func(o *slog.HandlerOptions) slog.Handler { return slog.NewTextHandler(c.stderr, o) }, demoRequests{c.stderr}))
 	return s, cleanUp, err
+}
+
+// demoRequests shows requests as a person reads them.
+type demoRequests struct{ to io.Writer }
+
+// Write implements io.Writer: p is whole lines of the access log.
+func (d demoRequests) Write(p []byte) (int, error) {
+	var out bytes.Buffer
+	for line := range bytes.Lines(p) {
+		var r struct {
+			Entrypoint, Method, Host, Path, Upstream, Error string
+			Class, Route                                    string
+			Status                                          int
+			Seconds                                         float64
+		}
+		if err := json.Unmarshal(line, &r); err != nil {
+			return 0, fmt.Errorf("reading a line of the access log: %w", err)
+		}
+		by := "class " + r.Class + " at " + r.Upstream
+		if r.Upstream == "" {
+			by = "vestibule itself (" + r.Route + ")"
+		}
+		fmt.Fprintf(&out, "%s: %s %s%s: %d from %s in %.1f ms", r.Entrypoint, r.Method, r.Host, r.Path, r.Status, by, r.Seconds*1000)
+		if r.Error != "" {
+			fmt.Fprintf(&out, ": %s", r.Error)
+		}
+		out.WriteByte('\n')
+	}
+	if _, err := d.to.Write(out.Bytes()); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 func writeDemoConfig(path string, a demoAddresses, dir string, backends *demoBackends) error {

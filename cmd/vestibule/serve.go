@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -13,7 +14,7 @@ func serve(c *call) int {
 	if _, status, done := c.parse(fs, 0, 0); done {
 		return status
 	}
-	s, err := newService(*path, newLogs(func(o *slog.HandlerOptions) slog.Handler { return slog.NewJSONHandler(c.stderr, o) }))
+	s, err := newService(*path, newLogs(func(o *slog.HandlerOptions) slog.Handler { return slog.NewJSONHandler(c.stderr, o) }, c.stderr))
 	if err != nil {
 		return c.fail(err)
 	}
@@ -23,17 +24,17 @@ func serve(c *call) int {
 	return exitOK
 }
 
-// logs are where the service writes: messages from a level on, and requests
-// whatever that level is.
+// logs are where the service writes: messages from a level on, and requests, a line
+// of JSON each, whatever that level is.
 type logs struct {
-	level       slog.LevelVar
-	log, access *slog.Logger
+	level    slog.LevelVar
+	log      *slog.Logger
+	requests io.Writer
 }
 
-func newLogs(handler func(*slog.HandlerOptions) slog.Handler) *logs {
-	l := new(logs)
-	l.log = slog.New(handler(&slog.HandlerOptions{Level: &l.level}))
-	l.access = slog.New(handler(nil))
+func newLogs(messages func(*slog.HandlerOptions) slog.Handler, requests io.Writer) *logs {
+	l := &logs{requests: requests}
+	l.log = slog.New(messages(&slog.HandlerOptions{Level: &l.level}))
 	return l
 }
 

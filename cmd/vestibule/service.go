@@ -63,7 +63,7 @@ func newService(path string, logs *logs) (*service, error) {
 	s.supervisor = newSupervisor(s.log)
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.metrics = proxy.NewMetrics(s.registry)
-	s.proxy = proxy.New(s.metrics, s.log, logs.access)
+	s.proxy = proxy.New(s.metrics, s.log, logs.requests)
 	swap, err := s.prepare(cfg)
 	if err != nil {
 		return nil, err

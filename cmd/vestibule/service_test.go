@@ -39,7 +39,7 @@ func newTestService(t *testing.T, backend http.Handler, more string) *testServic
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.service, err = newService(path, newLogs(func(*slog.HandlerOptions) slog.Handler { return slog.DiscardHandler }))
+	s.service, err = newService(path, newLogs(func(*slog.HandlerOptions) slog.Handler { return slog.DiscardHandler }, io.Discard))
 	if err != nil {
 		t.Fatal(err)
 	}
