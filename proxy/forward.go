@@ -42,22 +42,20 @@ func (x *exchange) forward(p *pool) {
 		return
 	}
 	defer leave()
-	inline, err := x.inlineBody()
-	if err != nil {
+	if x.inline, err = x.inlineBody(); err != nil {
 		x.fail(err)
 		return
 	}
 	x.recognise(p)
-	ctx := x.req.Context
 	spares := Spares(x.req.Method, &x.decision)
 	for tries := 1; ; tries++ {
-		c, by, err := x.connect(ctx, p, spares)
+		c, by, err := x.connect(p, spares)
 		if err != nil {
 			x.fail(err)
 			return
 		}
 		x.record.Upstream = c.at.up.Name
-		err = x.converse(ctx, c, by, inline)
+		err = x.converse(c, by)
 		x.judge(c, err)
 		x.standDown()
 		switch {
@@ -137,7 +135,7 @@ func (x *exchange) inlineBody() ([]byte, error) {
 
 // converse carries one exchange over c. It returns an error only when nothing
 // of the answer has reached the client.
-func (x *exchange) converse(ctx context.Context, c *conn, p *pool, inline []byte) error {
+func (x *exchange) converse(c *conn, p *pool) error {
 	c.sent, c.received = false, false
 	if invariants {
 		c.watchBegun(x)
@@ -145,18 +143,18 @@ func (x *exchange) converse(ctx context.Context, c *conn, p *pool, inline []byte
 	reuse := false
 	defer func() { c.at.release(c, x.unattend() && reuse && !c.isCut.Load()) }()
 
-	up, err := x.send(ctx, c, p, inline)
+	up, err := x.send(c, p)
 	if err != nil {
 		return err
 	}
-	resp := &x.response
-	err = x.await(c, resp, up, p)
+	err = x.await(c, up, p)
+	up.await(false)
 	switch {
 	case err != nil:
-	case resp.upgrade:
-		return x.tunnel(c, resp)
+	case x.response.upgrade:
+		return x.tunnel(c, &x.response)
 	default:
-		reuse, err = x.relay(c, resp, p)
+		reuse, err = x.relay(c, &x.response, p)
 	}
 	reuse = up.settle(x.req, reuse)
 	x.hushed = up.hushed
@@ -183,18 +181,18 @@ func (x *exchange) unattend() bool {
 }
 
 // send writes the head with a short body, or starts to stream a long one.
-func (x *exchange) send(ctx context.Context, c *conn, p *pool, inline []byte) (*upload, error) {
-	streamed := x.req.Body != nil && inline == nil
-	n, err := x.sendHead(c, p, inline)
+func (x *exchange) send(c *conn, p *pool) (*upload, error) {
+	streamed := x.req.Body != nil && x.inline == nil
+	n, err := x.sendHead(c, p)
 	if c.sent = n > 0; err != nil && !c.answered() {
 		return nil, fmt.Errorf("%w: %w", errUnsent, err)
 	}
 	limit, _ := Deadline(&x.state.cfg.Timeouts, &x.decision, x.req.Target)
 	if !streamed {
-		x.whole = upload{ctx: ctx, c: c, limit: limit, sent: true, partly: err != nil}
+		x.whole = upload{ctx: x.req.Context, c: c, limit: limit, sent: true, partly: err != nil}
 		return &x.whole, nil
 	}
-	up := &upload{ctx: ctx, c: c, limit: limit, partly: err != nil, done: make(chan struct{})}
+	up := &upload{ctx: x.req.Context, c: c, limit: limit, partly: err != nil, done: make(chan struct{})}
 	x.streamed = true
 	x.attend(c)
 	go func() { up.finish(x.stream(c, up)) }()
@@ -203,10 +201,10 @@ func (x *exchange) send(ctx context.Context, c *conn, p *pool, inline []byte) (*
 
 // sendHead writes the head with a short body. The memory for it is given back at
 // once: thousands of requests wait for their answers at the same time.
-func (x *exchange) sendHead(c *conn, p *pool, inline []byte) (int, error) {
+func (x *exchange) sendHead(c *conn, p *pool) (int, error) {
 	head := headBuffers.lend()
 	defer headBuffers.takeBack(head)
-	*head = append(x.appendHead((*head)[:0], p, inline), inline...)
+	*head = append(x.appendHead((*head)[:0], p), x.inline...)
 	return c.Write(*head)
 }
 
@@ -235,34 +233,47 @@ const maxInterim = 100
 const unattendedWait = 50 * time.Millisecond
 
 // await reads the response's head, passing interim ones on, within the
-// deadline of the endpoint. The clock starts when the request is sent whole.
-func (x *exchange) await(c *conn, resp *response, up *upload, p *pool) error {
-	prompt := x.attended == nil && c.promptly(x.req.Context, min(unattendedWait, up.limit))
-	if !prompt {
+// deadline of the endpoint. The clock starts when the request is sent whole. A poll
+// spends its life here: see TestParkedStack before another call comes between it
+// and its connection.
+func (x *exchange) await(c *conn, up *upload, p *pool) error {
+	if x.attended != nil || !c.promptly(x.req.Context, min(unattendedWait, up.limit)) {
 		x.attend(c)
 		up.await(true)
 	}
-	defer up.await(false)
 	for interim := 0; ; interim++ {
-		if err := c.readResponse(x.req.Method, resp); err != nil {
+		if err := c.r.await(); err != nil {
 			return err
 		}
-		switch {
-		case interim > maxInterim:
-			return fmt.Errorf("%w: more than %d interim ones before it", errResponse, maxInterim)
-		case resp.status == 101:
-			if !resp.upgrade || !x.upgrade(p) {
-				return fmt.Errorf("%w: 101 without a request for it", errResponse)
-			}
-			fallthrough
-		case resp.status >= 200:
-			return nil
-		case resp.status != 100:
-			x.w.Inform(resp.status, x.responseHeader(resp, nil))
-			x.attend(c)
-			up.await(true)
+		if final, err := x.readHead(c, up, p, interim); final || err != nil {
+			return err
 		}
 	}
+}
+
+// readHead reads a head, after a number of interim ones, and passes it on if it is
+// one more of those: the upstream has as long as before for the next.
+func (x *exchange) readHead(c *conn, up *upload, p *pool, interim int) (final bool, err error) {
+	resp := &x.response
+	if err := c.readResponse(x.req.Method, resp); err != nil {
+		return false, err
+	}
+	switch {
+	case interim > maxInterim:
+		return false, fmt.Errorf("%w: more than %d interim ones before it", errResponse, maxInterim)
+	case resp.status == 101:
+		if !resp.upgrade || !x.upgrade(p) {
+			return false, fmt.Errorf("%w: 101 without a request for it", errResponse)
+		}
+		return true, nil
+	case resp.status >= 200:
+		return true, nil
+	case resp.status != 100:
+		x.w.Inform(resp.status, x.responseHeader(resp, nil))
+		x.attend(c)
+		up.await(true)
+	}
+	return false, nil
 }
 
 // timedOut says whether an error is a deadline of ours.

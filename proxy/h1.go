@@ -65,8 +65,6 @@ func (c *h1Conn) afterGone(f func()) (stop func() bool) {
 
 // serve implements ownConn.
 func (c *h1Conn) serve() {
-	defer c.leave()
-	defer watch.end(&c.watch) // if it could not be
 	c.setDeadline(after(c.own.head))
 	for c.wait() && c.next() {
 	}
@@ -145,25 +143,22 @@ func (c *h1Conn) Close() error {
 }
 
 // next carries one request; false when the connection has ended.
-func (c *h1Conn) next() bool {
+func (c *h1Conn) next() (again bool) {
 	t := turns.Get().(*h1Turn)
 	t.begin(c)
-	again := c.carry(t)
+	if err := c.readHead(&t.head); err != nil {
+		again = c.refuse(&t.head, err)
+	} else {
+		t.receive()
+		watch.begin(&c.watch)
+		c.own.proxy.Serve(&t.req, t)
+		watch.end(&c.watch)
+		again = t.finish()
+	}
 	c.in.free()
 	c.turn = nil
 	t.end()
 	return again
-}
-
-func (c *h1Conn) carry(t *h1Turn) (again bool) {
-	if err := c.readHead(&t.head); err != nil {
-		return c.refuse(&t.head, err)
-	}
-	t.receive()
-	watch.begin(&c.watch)
-	c.own.proxy.Serve(&t.req, t)
-	watch.end(&c.watch)
-	return t.finish()
 }
 
 // readHead reads a request's head.

@@ -5,7 +5,7 @@ import "strconv"
 // appendHead writes the request's head as the upstream gets it: the target
 // byte for byte or with its declared prefix changed, the fields that are not
 // for this hop alone, and who asked, set by us alone.
-func (x *exchange) appendHead(b []byte, p *pool, inline []byte) []byte {
+func (x *exchange) appendHead(b []byte, p *pool) []byte {
 	req := x.req
 	b = append(b, req.Method...)
 	b = append(b, ' ')

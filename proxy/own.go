@@ -92,18 +92,19 @@ func (o *own) accept(s *socket) {
 }
 
 func (o *own) run(c ownConn) {
-	defer o.remove(c)
-	defer c.Close()
-	defer o.recover()
+	defer o.end(c)
 	c.serve()
 }
 
-// recover is for mistakes of ours: they end a connection, not the process.
-func (o *own) recover() {
+// end is deferred by who serves a connection. A mistake of ours ends that, and not
+// the process.
+func (o *own) end(c ownConn) {
+	defer o.remove(c)
 	if v := recover(); v != nil {
 		o.log.Error("a connection ended in a panic (hint: this is a mistake in vestibule; please report it)",
 			"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 	}
+	c.Close()
 }
 
 // greeting is a connection whose TLS handshake is under way.

@@ -26,7 +26,7 @@ type DroppedField struct{ Name, Why string }
 func NewPreview(req *Request, d *routing.Decision, client netip.Addr, secure bool) Preview {
 	x := &exchange{req: req, id: identity{client, secure}, decision: *d}
 	pl := &pool{Pool: d.Pool, synapse: IsSynapse(d.Pool.Class)}
-	lines := strings.Split(string(x.appendHead(nil, pl, nil)), "\r\n")
+	lines := strings.Split(string(x.appendHead(nil, pl)), "\r\n")
 	var v Preview
 	v.Target, _, _ = strings.Cut(strings.TrimPrefix(lines[0], req.Method+" "), " ")
 	kept := x.previewDropped(&v, x.upgrade(pl))

@@ -21,6 +21,7 @@ type exchange struct {
 	decision routing.Decision
 	response response
 	body     responseBody
+	inline   []byte // the request's body, when it is sent at once
 	whole    upload // of a request that was sent at once
 	record   Access
 	proof    string // for an authority, on the http entrypoint
@@ -94,7 +95,7 @@ func (x *exchange) end() {
 	clear(x.auth[:])
 	clear(x.response.header)
 	x.body = responseBody{}
-	x.whole = upload{}
+	x.inline, x.whole = nil, upload{}
 	x.match = routing.Request{}
 	if invariants {
 		x.watchEnded()

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -33,8 +32,8 @@ func Spares(method string, d *routing.Decision) []*routing.Pool {
 // for it while all of its processes are down, and says whose it is. A request that
 // lost its process under way is held as long as one that just came: a long poll
 // may be older than that.
-func (x *exchange) connect(ctx context.Context, p *pool, spares []*routing.Pool) (*conn, *pool, error) {
-	from := time.Now()
+func (x *exchange) connect(p *pool, spares []*routing.Pool) (*conn, *pool, error) {
+	ctx, from := x.req.Context, time.Now()
 	c, err := p.connect(ctx, x.decision.Key.Value, from, len(spares) > 0)
 	for i, spare := range spares {
 		if err == nil || ctx.Err() != nil || busy(err) { // which is not down

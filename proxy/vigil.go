@@ -95,6 +95,11 @@ func (v *vigil) begin(w *watched) {
 func (v *vigil) end(w *watched) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.dismiss(w)
+}
+
+// dismiss is end, for who holds mu.
+func (v *vigil) dismiss(w *watched) {
 	switch w.where {
 	case watchedYoung:
 		v.young.remove(w)
@@ -106,10 +111,11 @@ func (v *vigil) end(w *watched) {
 	w.where = watchedNot
 }
 
-// forget is for a connection that is closed.
+// forget is for a connection that is about to be closed.
 func (v *vigil) forget(w *watched) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.dismiss(w)
 	if w.id != 0 {
 		delete(v.parked, w.id)
 		w.id = 0
