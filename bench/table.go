@@ -157,7 +157,12 @@ type goal struct {
 }
 
 var goalsOfVestibule = []goal{
-	{"h1", "nginx", 1.2}, {"h2", "nginx", 2.1}, {"h1", "caddy", 0.5}, {"h2", "caddy", 0.5}, {"parked", "", 48},
+	{"h1", "nginx", 0.8}, {"h1", "haproxy", 1.1}, {"h1", "caddy", 0.5},
+	{"h1-logged", "nginx", 0.8}, {"h1-logged", "haproxy", 1.1},
+	{"h2", "nginx", 0.85}, {"h2", "haproxy", 1.4}, {"h2", "caddy", 0.5},
+	{"h2-logged", "nginx", 0.85}, {"h2-logged", "haproxy", 1.4},
+	{"handshakes", "nginx", 0.95}, {"upload", "haproxy", 1.25}, {"download", "haproxy", 1.25},
+	{"parked", "", 20},
 }
 
 func (r *results) goals() *table {

@@ -37,8 +37,8 @@ parked: KiB of memory per poll (long polls that wait, each on a connection of it
 
 goals
                      at most       median  least to most  
-  vestibule  h1      1.20 × nginx  1.50    1.50 to 1.50   missed
-  vestibule  parked  48.0 KiB      40.0    40.0 to 40.0   reached
+  vestibule  h1      0.80 × nginx  1.50    1.50 to 1.50   missed
+  vestibule  parked  20.0 KiB      40.0    40.0 to 40.0   missed
 `
 
 const wantMarkdown = `
