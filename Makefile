@@ -10,8 +10,8 @@ SOAK_REQUESTS ?= 5000000
 # To each of the two servers in front.
 REQUESTS ?= 100000
 LAB_TIMEOUT ?= 20m
-# The server in front of the siege and the laboratory: standard or own.
-ENGINE ?= standard
+# The server in front of the siege and the laboratory: own or standard.
+ENGINE ?= own
 # Flags of the benchmark, such as BENCH='-rounds 9 -work h1,h2'.
 BENCH ?=
 
@@ -129,8 +129,8 @@ fuzz: ## Run each fuzz target for FUZZTIME
 
 soak: compiler ## Send SOAK_REQUESTS requests to each engine, besiege both, run each fuzz target for SOAKTIME, then the unit tests over and over
 	@$(MAKE) --no-print-directory answers REQUESTS=$(SOAK_REQUESTS)
-	@$(MAKE) --no-print-directory siege ENGINE=standard
 	@$(MAKE) --no-print-directory siege ENGINE=own
+	@$(MAKE) --no-print-directory siege ENGINE=standard
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(SOAKTIME)
 	$(say) 'unit tests ten times in random order'
 	@CGO_ENABLED=1 $(GO) test -race -timeout 0 -tags invariants -count=10 -shuffle=on ./...

@@ -71,7 +71,7 @@ func (c *Config) checkRest(at spot) {
 	at.key("trusted_proxies").believesAll(c.TrustedProxies)
 	c.Timeouts.check(at.key("timeouts"))
 	c.Limits.check(at.key("limits"), c.Sites)
-	at.key("engine").oneOf(c.Engine, "standard", "own")
+	at.key("engine").oneOf(c.Engine, "own", "standard")
 	at.key("logging").key("level").oneOf(c.Logging.Level, "debug", "info", "warn", "error")
 	at.key("logging").key("addresses").oneOf(c.Logging.Addresses, "full", "masked")
 }

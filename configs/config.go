@@ -65,10 +65,9 @@ type Config struct {
 	// with zstd, brotli or gzip. Optional. Defaults to true.
 	Compression bool `yaml:"compression"`
 
-	// Engine is the HTTP server in front: "standard", which is Go's own, or "own",
-	// which is vestibule's and needs less processor time and memory. It is read
-	// when the server starts. Optional. Defaults to standard, until own has proved
-	// itself.
+	// Engine is the HTTP server in front: "own", which is vestibule's, or "standard",
+	// which is Go's and needs more processor time and memory. It is read when the
+	// server starts. Optional. Defaults to own.
 	Engine string `yaml:"engine"`
 
 	// Logging says what is written to standard error.

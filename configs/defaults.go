@@ -30,7 +30,7 @@ func Default() *Config {
 		},
 		Limits:      Limits{Head: 64 << 10, Connections: 20000},
 		Compression: true,
-		Engine:      "standard",
+		Engine:      "own",
 		Logging:     Logging{Level: "info", Access: true, Addresses: "full"},
 	}
 }

@@ -150,7 +150,7 @@ func TestIncludeMistakes(t *testing.T) {
 				"main.yaml":  "include: [local.yaml]" + mainFile + "engine: fast\n",
 				"local.yaml": "control: here\n",
 			},
-			`main.yaml:7:9: engine: "fast" is not known (hint: write standard or own)` + "\n" +
+			`main.yaml:7:9: engine: "fast" is not known (hint: write own or standard)` + "\n" +
 				`local.yaml:1:10: control: the socket "here" is not an absolute path (hint: begin it with "/")`,
 		},
 	}

@@ -68,7 +68,7 @@ sites:
 func (d frontDoor) configuration(home string) string {
 	text := fmt.Sprintf(configurationText, home, d.address, d.federationPort(), d.admin,
 		cmp.Or(d.certificates, "issuer: internal"), d.site(), cmp.Or(d.synapse, oneOfEachLayout), d.federation,
-		cmp.Or(os.Getenv("ENGINE"), "standard"))
+		cmp.Or(os.Getenv("ENGINE"), "own"))
 	for _, section := range d.sections {
 		text += "    " + section + "\n"
 	}
