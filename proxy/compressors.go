@@ -121,8 +121,8 @@ func (x *exchange) finish() bool {
 	return x.coding == uncoded || x.reached(x.compressor().Close())
 }
 
-// release gives back what compressing the answer took.
-func (x *exchange) release() {
+// releaseEncoder gives back what compressing the answer took.
+func (x *exchange) releaseEncoder() {
 	if x.coding == uncoded {
 		return
 	}

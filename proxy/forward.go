@@ -10,6 +10,8 @@ import (
 	"os"
 	"runtime"
 	"time"
+
+	"vestibule/routing"
 )
 
 // inlineBody is the largest body, in bytes, that is sent together with its
@@ -28,49 +30,134 @@ var headBuffers = newBuffers(0, 4096)
 // endpoint. Nothing of it has reached the client.
 var errMisrouted = errors.New("the process does not know this endpoint")
 
+// trip is where an exchange is on its way to a process and back. It is not on the
+// stack, of which a poll that waits shall need little.
+type trip struct {
+	asked  *pool           // whose process is to answer
+	spares []*routing.Pool // whose can stand in for it
+	passed *turnstile      // nil when there was none
+	tries  int             // how often it has been sent
+	inline []byte          // the request's body, when it is sent at once
+	whole  upload          // of a request that was sent at once
+
+	conn  *conn // to the process; nil when none is held
+	by    *pool // whose process it is
+	up    *upload
+	reuse bool // the connection may carry another exchange
+}
+
 // forward sends the request to the decision's pool and the answer back.
 func (x *exchange) forward(p *pool) {
-	defer x.standDown()
+	defer x.comeHome()
+	if err := x.setOut(p); err != nil {
+		x.fail(err)
+		return
+	}
+	for {
+		err := x.depart()
+		if err == nil {
+			err = x.arrive(x.await())
+		}
+		if !x.again(err) {
+			return
+		}
+	}
+}
+
+// setOut does what is done once, however often the request is sent.
+func (x *exchange) setOut(p *pool) error {
 	x.maxBody = int64(maxBody(p.maxUpload, x.decision.Endpoint))
 	if !x.fits(x.req.Length) {
-		x.fail(errTooLarge)
-		return
+		return errTooLarge
 	}
-	leave, err := x.enter()
-	if err != nil {
-		x.fail(err)
-		return
+	if err := x.enter(); err != nil {
+		return err
 	}
-	defer leave()
+	var err error
 	if x.inline, err = x.inlineBody(); err != nil {
-		x.fail(err)
-		return
+		return err
 	}
 	x.recognise(p)
-	spares := Spares(x.req.Method, &x.decision)
-	for tries := 1; ; tries++ {
-		c, by, err := x.connect(p, spares)
-		if err != nil {
-			x.fail(err)
-			return
+	x.asked, x.spares = p, Spares(x.req.Method, &x.decision)
+	return nil
+}
+
+// comeHome gives back all that is held for the exchange.
+func (x *exchange) comeHome() {
+	x.reuse = false // of what is still held nobody knows how it ended
+	x.release()
+	x.standDown()
+	if x.passed != nil {
+		x.passed.leave()
+	}
+	x.trip = trip{}
+}
+
+// depart sends the request to a process. On an error the connection may be held.
+func (x *exchange) depart() (err error) {
+	if x.conn, x.by, err = x.connect(x.asked, x.spares); err != nil {
+		return err
+	}
+	x.tries++
+	x.record.Upstream = x.conn.at.up.Name
+	x.conn.sent, x.conn.received, x.reuse = false, false, false
+	if invariants {
+		x.conn.watchBegun(x)
+	}
+	x.up, err = x.send(x.conn, x.by)
+	return err
+}
+
+// arrive brings the client the answer whose head await has read, or failed to. It
+// returns an error only when nothing of the answer has reached the client.
+func (x *exchange) arrive(err error) error {
+	x.up.await(false)
+	switch {
+	case err != nil:
+	case x.response.upgrade:
+		return x.tunnel(x.conn, &x.response)
+	default:
+		x.reuse, err = x.relay(x.conn, &x.response, x.by)
+	}
+	x.reuse = x.up.settle(x.req, x.reuse)
+	x.hushed = x.up.hushed
+	if err != nil {
+		return x.up.explain(err)
+	}
+	return nil
+}
+
+// again ends a try and says whether there is to be another.
+func (x *exchange) again(err error) bool {
+	c := x.conn
+	if c == nil {
+		x.fail(err)
+		return false
+	}
+	x.release()
+	x.judge(c, err)
+	x.standDown()
+	switch {
+	case err == nil:
+		return false
+	case errors.Is(err, errMisrouted):
+		x.asked, x.spares = x.state.pools[x.decision.Main.Index], nil
+	case x.tries < maxTries && errors.Is(err, errUnsent) && x.repeatable(c):
+		if c.reused {
+			c.at.forget() // the others that are idle are as likely to be closed
 		}
-		x.record.Upstream = c.at.up.Name
-		err = x.converse(c, by)
-		x.judge(c, err)
-		x.standDown()
-		switch {
-		case err == nil:
-			return
-		case errors.Is(err, errMisrouted):
-			p, spares = x.state.pools[x.decision.Main.Index], nil
-		case tries < maxTries && errors.Is(err, errUnsent) && x.repeatable(c):
-			if c.reused {
-				c.at.forget() // the others that are idle are as likely to be closed
-			}
-		default:
-			x.fail(err)
-			return
-		}
+	default:
+		x.fail(err)
+		return false
+	}
+	return true
+}
+
+// release gives the connection back.
+func (x *exchange) release() {
+	if c := x.conn; c != nil {
+		c.at.release(c, x.unattend() && x.reuse && !c.isCut.Load())
+		x.conn = nil
 	}
 }
 
@@ -131,37 +218,6 @@ func (x *exchange) inlineBody() ([]byte, error) {
 		return nil, uploadError(err)
 	}
 	return body[:n], nil
-}
-
-// converse carries one exchange over c. It returns an error only when nothing
-// of the answer has reached the client.
-func (x *exchange) converse(c *conn, p *pool) error {
-	c.sent, c.received = false, false
-	if invariants {
-		c.watchBegun(x)
-	}
-	reuse := false
-	defer func() { c.at.release(c, x.unattend() && reuse && !c.isCut.Load()) }()
-
-	up, err := x.send(c, p)
-	if err != nil {
-		return err
-	}
-	err = x.await(c, up, p)
-	up.await(false)
-	switch {
-	case err != nil:
-	case x.response.upgrade:
-		return x.tunnel(c, &x.response)
-	default:
-		reuse, err = x.relay(c, &x.response, p)
-	}
-	reuse = up.settle(x.req, reuse)
-	x.hushed = up.hushed
-	if err != nil {
-		return up.explain(err)
-	}
-	return nil
 }
 
 // attend has a client that leaves free its upstream, a parked one at once. It costs
@@ -236,16 +292,16 @@ const unattendedWait = 50 * time.Millisecond
 // deadline of the endpoint. The clock starts when the request is sent whole. A poll
 // spends its life here: see TestParkedStack before another call comes between it
 // and its connection.
-func (x *exchange) await(c *conn, up *upload, p *pool) error {
-	if x.attended != nil || !c.promptly(x.req.Context, min(unattendedWait, up.limit)) {
-		x.attend(c)
-		up.await(true)
+func (x *exchange) await() error {
+	if x.attended != nil || !x.conn.promptly(x.req.Context, min(unattendedWait, x.up.limit)) {
+		x.attend(x.conn)
+		x.up.await(true)
 	}
 	for interim := 0; ; interim++ {
-		if err := c.r.await(); err != nil {
+		if err := x.conn.r.await(); err != nil {
 			return err
 		}
-		if final, err := x.readHead(c, up, p, interim); final || err != nil {
+		if final, err := x.readHead(interim); final || err != nil {
 			return err
 		}
 	}
@@ -253,16 +309,16 @@ func (x *exchange) await(c *conn, up *upload, p *pool) error {
 
 // readHead reads a head, after a number of interim ones, and passes it on if it is
 // one more of those: the upstream has as long as before for the next.
-func (x *exchange) readHead(c *conn, up *upload, p *pool, interim int) (final bool, err error) {
+func (x *exchange) readHead(interim int) (final bool, err error) {
 	resp := &x.response
-	if err := c.readResponse(x.req.Method, resp); err != nil {
+	if err := x.conn.readResponse(x.req.Method, resp); err != nil {
 		return false, err
 	}
 	switch {
 	case interim > maxInterim:
 		return false, fmt.Errorf("%w: more than %d interim ones before it", errResponse, maxInterim)
 	case resp.status == 101:
-		if !resp.upgrade || !x.upgrade(p) {
+		if !resp.upgrade || !x.upgrade(x.by) {
 			return false, fmt.Errorf("%w: 101 without a request for it", errResponse)
 		}
 		return true, nil
@@ -270,8 +326,8 @@ func (x *exchange) readHead(c *conn, up *upload, p *pool, interim int) (final bo
 		return true, nil
 	case resp.status != 100:
 		x.w.Inform(resp.status, x.responseHeader(resp, nil))
-		x.attend(c)
-		up.await(true)
+		x.attend(x.conn)
+		x.up.await(true)
 	}
 	return false, nil
 }

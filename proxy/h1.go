@@ -162,6 +162,8 @@ func (c *h1Conn) next() (again bool) {
 }
 
 // readHead reads a request's head.
+//
+//go:noinline
 func (c *h1Conn) readHead(h *h1Head) error {
 	wound := c.first // timeouts.head counts from the connection's beginning
 	c.first = false

@@ -52,6 +52,8 @@ func (t *h1Turn) begin(c *h1Conn) {
 }
 
 // receive makes a Request of the head.
+//
+//go:noinline
 func (t *h1Turn) receive() {
 	h, c := &t.head, t.c
 	proto := "HTTP/1.1"

@@ -239,6 +239,7 @@ func (o *own) stop(do func(ownConn)) <-chan struct{} {
 // Close ends everything at once.
 func (o *own) Close() error {
 	o.intake.refuse()
+	o.intake.wait()
 	o.stop(func(c ownConn) { _ = c.Close() })
 	return nil
 }

@@ -21,8 +21,7 @@ type exchange struct {
 	decision routing.Decision
 	response response
 	body     responseBody
-	inline   []byte // the request's body, when it is sent at once
-	whole    upload // of a request that was sent at once
+	trip
 	record   Access
 	proof    string // for an authority, on the http entrypoint
 	hushed   bool   // its body was cut short by us
@@ -63,6 +62,10 @@ func (p *Proxy) Serve(req *Request, w Responder) {
 	exchanges.Put(x)
 }
 
+// begin finds out what is to become of the request. It is not inlined, nor are others
+// like it, for they would leave their variables on the stack of each poll that waits.
+//
+//go:noinline
 func (x *exchange) begin(p *Proxy, req *Request, w Responder) {
 	x.proxy, x.state, x.req, x.w = p, p.state.Load(), req, w
 	x.streamed, x.hushed, x.events = false, false, nil
@@ -85,17 +88,18 @@ func (x *exchange) begin(p *Proxy, req *Request, w Responder) {
 }
 
 // end counts and logs the exchange.
+//
+//go:noinline
 func (x *exchange) end() {
 	x.proxy.metrics.observe(x)
 	if x.state.access {
 		x.log()
 	}
-	x.release()
+	x.releaseEncoder()
 	x.proxy, x.state, x.req, x.w = nil, nil, nil, nil
 	clear(x.auth[:])
 	clear(x.response.header)
 	x.body = responseBody{}
-	x.inline, x.whole = nil, upload{}
 	x.match = routing.Request{}
 	if invariants {
 		x.watchEnded()

@@ -160,17 +160,18 @@ func EndpointLimit(cfg *configs.Config, method string, d *routing.Decision) (con
 	return l, ok && d.Action == routing.Proxy && method != "OPTIONS"
 }
 
-// enter passes the turnstile of the request's endpoint, if there is one. leave is
-// to be called when the request has ended.
-func (x *exchange) enter() (leave func(), err error) {
+// enter passes the turnstile of the request's endpoint, if there is one, until
+// comeHome.
+func (x *exchange) enter() error {
 	t := x.state.turnstiles[turnstileID{x.decision.Site, x.decision.Endpoint}]
 	if t == nil || x.req.Method == "OPTIONS" {
-		return func() {}, nil
+		return nil
 	}
 	if err := t.enter(x.req.Context); err != nil {
-		return nil, err
+		return err
 	}
-	return t.leave, nil
+	x.passed = t
+	return nil
 }
 
 // limited answers for a request that found no place. Those refused together are
