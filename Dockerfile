@@ -12,7 +12,7 @@ ARG GOFLAGS=
 ARG VERSION=
 WORKDIR /src
 COPY . .
-RUN CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w -X main.release=${VERSION}" \
+RUN CGO_ENABLED=0 go build -buildvcs=false -trimpath -pgo=cmd/vestibule/pgo/default.pgo -ldflags "-s -w -X main.release=${VERSION}" \
         -o /out/vestibule ./cmd/vestibule
 # The public roots verify https upstreams; scratch has none. The empty directory
 # becomes those the user may write to.

@@ -12,6 +12,9 @@ REQUESTS ?= 100000
 LAB_TIMEOUT ?= 20m
 # The server in front of the siege and the laboratory: own or standard.
 ENGINE ?= own
+# What the compiler is told of where time goes. It is not beside main.go, where every
+# build would find it and compile everything anew for it, "go run" first of all.
+PGO := cmd/vestibule/pgo/default.pgo
 # Flags of the benchmark, such as BENCH='-rounds 9 -work h1,h2'.
 BENCH ?=
 
@@ -37,14 +40,14 @@ say = @printf '==> %s\n'
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test unit answers siege check laboratory-tools laboratory integration lint bench microbench fuzz soak image screenshot docs clean compiler openssl
+.PHONY: help build demo test unit answers siege check laboratory-tools laboratory integration lint bench microbench pgo fuzz soak image screenshot docs clean compiler openssl
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the static binary bin/vestibule
 	$(say) 'building bin/vestibule $(VERSION)'
-	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.release=$(VERSION)' -o bin/vestibule ./cmd/vestibule
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.release=$(VERSION)' -pgo=$(PGO) -o bin/vestibule ./cmd/vestibule
 
 demo: ## Run a whole front door on loopback, nothing needed
 	@$(GO) run ./cmd/vestibule demo
@@ -118,6 +121,17 @@ bench: build ## Measure against nginx, HAProxy and Caddy (root the first time; B
 	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./bench
 	$(say) 'benchmark: all proxies, one after the other (docs/performance.md)'
 	@bin/bench $(BENCH)
+
+# From a directory whose name may be in what is committed, and with every file in it.
+pgo: ## Renew PGO, by which "make build" optimises, from what the benchmark asks (root the first time)
+	$(say) 'benchmark: installing what is missing'
+	@GO=$(GO) bench/setup.sh
+	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./bench
+	@dir=$$(mktemp -d /tmp/vestibule-pgo-XXXXXX) && trap 'rm -r "$$dir"' EXIT && \
+	CGO_ENABLED=0 $(GO) build -trimpath -o $$dir/vestibule ./cmd/vestibule && \
+	bin/bench -dir $$dir/runs -rounds 1 -requests 2000 -work h1,h2,h1-logged,h2-logged -targets vestibule -vestibule $$dir/vestibule -profile 30 && \
+	$(GO) tool pprof -proto $$dir/runs/vestibule-*.pprof > $(PGO)
+	$(say) 'wrote $(PGO); measure before you commit it (docs/performance.md)'
 
 microbench: ## Run the benchmarks of routing and proxy by themselves
 	@$(GO) test -run '^$$' -bench . -benchmem ./routing/ ./proxy/

@@ -73,7 +73,7 @@ func parseOptions(args []string, help io.Writer) (*options, error) {
 	fs.StringVar(&o.dir, "dir", "", "the `directory` for configurations, logs and results; a new one in the directory for temporary files if not given")
 	fs.StringVar(&o.from, "from", "", "measure nothing, print the tables of an earlier run's `results.jsonl`")
 	fs.BoolVar(&o.markdown, "markdown", false, "print the tables in Markdown, as docs/performance.md has them")
-	fs.IntVar(&o.profile, "profile", 0, "after the rounds, take a CPU profile of each vestibule for so many `seconds` of h1 and of h2")
+	fs.IntVar(&o.profile, "profile", 0, "after the rounds, take a CPU profile of each vestibule for so many `seconds` of each work that h2load does")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}
