@@ -59,6 +59,9 @@ unit: check compiler ## Run formatting, vet and unit tests (no root, loopback on
 	$(say) 'unit tests, fuzz seeds among them'
 	@if command -v gcc >/dev/null; then CGO_ENABLED=1 $(GO) test -race -timeout 30m -tags invariants ./...; \
 	else echo '    without -race: it needs gcc'; CGO_ENABLED=0 $(GO) test -timeout 30m -tags invariants ./...; fi
+	$(say) 'what only the program as it is built can show: allocations, the stack of a poll'
+	@for profile in off $(CURDIR)/$(PGO); do \
+		CGO_ENABLED=0 $(GO) test -trimpath -pgo=$$profile -count=1 -run '^(TestParkedStack|TestH1Allocations)$$' ./proxy || exit 1; done
 
 answers: ## Send REQUESTS requests to each engine amid every trouble: does each get its answer?
 	$(say) 'twice $(REQUESTS) requests, each of which gets its own answer or a visible error'
@@ -130,7 +133,8 @@ pgo: ## Renew PGO, by which "make build" optimises, from what the benchmark asks
 	@dir=$$(mktemp -d /tmp/vestibule-pgo-XXXXXX) && trap 'rm -r "$$dir"' EXIT && \
 	CGO_ENABLED=0 $(GO) build -trimpath -o $$dir/vestibule ./cmd/vestibule && \
 	bin/bench -dir $$dir/runs -rounds 1 -requests 2000 -work h1,h2,h1-logged,h2-logged -targets vestibule -vestibule $$dir/vestibule -profile 30 && \
-	$(GO) tool pprof -proto $$dir/runs/vestibule-*.pprof > $(PGO)
+	$(GO) tool pprof -proto $$dir/runs/vestibule-*.pprof > $$dir/merged && \
+	cp $$dir/merged $(PGO)
 	$(say) 'wrote $(PGO); measure before you commit it (docs/performance.md)'
 
 microbench: ## Run the benchmarks of routing and proxy by themselves

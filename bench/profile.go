@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 // profiles takes a CPU profile of each vestibule while it does each work of
 // h2load, after the rounds: taking it costs time too.
 func (b *bench) profiles(ctx context.Context) error {
+	var failed error
 	for _, w := range b.works {
 		if w.over == nil {
 			continue
@@ -23,13 +25,13 @@ func (b *bench) profiles(ctx context.Context) error {
 			}
 			file := filepath.Join(b.dir, t.name+"-"+w.name+".pprof")
 			if err := b.profileOne(ctx, w, b.kept(w)[t.name], file); err != nil {
-				fmt.Fprintf(b.progress, "profiling %s: %v\n", t.name, err)
+				failed = errors.Join(failed, fmt.Errorf("profiling %s: %w", t.name, err))
 				continue
 			}
 			fmt.Fprintf(b.progress, "profile: %s (hint: go tool pprof -top %s)\n", file, file)
 		}
 	}
-	return nil
+	return failed
 }
 
 // profileOne repeats the work until the profile is there.

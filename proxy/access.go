@@ -80,6 +80,10 @@ var loggedKeys = map[string]bool{
 	"width": true, "height": true, "method": true, "animated": true,
 }
 
+// maxLoggedQuery is about how much of a query is logged, in bytes: more than all of
+// loggedKeys take once.
+const maxLoggedQuery = 200
+
 // loggedQuery keeps the allow-listed parameters whose key is written plainly
 // and whose value is a short word.
 func loggedQuery(target string) string {
@@ -92,6 +96,9 @@ func loggedQuery(target string) string {
 		key, value, _ := strings.Cut(pair, "=")
 		if !loggedKeys[key] || len(value) > 16 || !isWord(value) {
 			continue
+		}
+		if len(out) > maxLoggedQuery {
+			break
 		}
 		if len(out) > 0 {
 			out = append(out, '&')

@@ -9,8 +9,7 @@ import (
 
 // accessLog writes lines, in the order they come. Who has one does not wait until
 // it is written: lines that come together are written together, and only when more
-// than a moment's lie there does whoever has one more wait for the reader. The zero
-// accessLog with an out is valid.
+// than a moment's lie there does whoever has one more wait for the reader.
 type accessLog struct {
 	out io.Writer
 
@@ -48,13 +47,18 @@ func (l *accessLog) add(line []byte) {
 // about to add a line, so that a busy server makes one system call for many. A log
 // that cannot be written, as on a full disk, stops no request: its lines are lost.
 func (l *accessLog) write() {
+	torn := false
 	for {
 		runtime.Gosched()
 		lines := l.take()
 		if lines == nil {
 			return
 		}
-		_, _ = l.out.Write(lines)
+		if torn {
+			_, _ = l.out.Write([]byte("\n")) // or its rest would spoil the next line
+		}
+		n, err := l.out.Write(lines)
+		torn = n > 0 && err != nil
 		l.mu.Lock()
 		l.spare = lines[:0]
 		l.mu.Unlock()

@@ -45,7 +45,7 @@ func TestInternal(t *testing.T) {
 		if resp, _ := do(t, f.client(f.https, true), "GET", "https://matrix.example.com/_synapse/admin/v1/server_version", nil); resp.StatusCode != 403 {
 			t.Errorf("admin_api: %v opened the public entrypoint: %s", admin, resp.Status)
 		}
-		if !strings.Contains(f.log.String(), `"entrypoint":"internal"`) {
+		if !strings.Contains(f.written(), `"entrypoint":"internal"`) {
 			t.Errorf("not logged as internal: %s", f.log)
 		}
 	}

@@ -156,8 +156,8 @@ func (x *exchange) again(err error) bool {
 // release gives the connection back.
 func (x *exchange) release() {
 	if c := x.conn; c != nil {
-		c.at.release(c, x.unattend() && x.reuse && !c.isCut.Load())
 		x.conn = nil
+		c.at.release(c, x.unattend() && x.reuse && !c.isCut.Load())
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -339,3 +340,22 @@ func TestOwnStops(t *testing.T) {
 	busy.Close()
 	within(t, 60*time.Second, "the server has stopped", stopped)
 }
+
+// TestOwnPanic: a mistake of ours ends a connection, and nothing of it stays.
+func TestOwnPanic(t *testing.T) {
+	var log lockedBuffer
+	o := &own{log: slog.New(slog.NewJSONHandler(&log, nil))}
+	c := &panicking{}
+	o.add(c)
+	o.run(c)
+	if !c.closed || len(o.conns) != 0 || !strings.Contains(log.String(), `"panic":"oh"`) {
+		t.Errorf("closed: %v, %d connections, the log: %s", c.closed, len(o.conns), log.String())
+	}
+}
+
+// panicking is a connection that serving panics on.
+type panicking struct{ closed bool }
+
+func (*panicking) serve()         { panic("oh") }
+func (*panicking) drain()         {}
+func (c *panicking) Close() error { c.closed = true; return nil }

@@ -46,31 +46,43 @@ func (l *jsonLine) address(name string, a netip.Addr) {
 }
 
 // appendEscaped appends what stands for s between the quotes of a JSON string (RFC
-// 8259, section 7).
+// 8259, section 7). What ends a line for some readers, or commands a terminal, is
+// escaped although JSON allows it.
 func appendEscaped(b []byte, s string) []byte {
 	from := 0 // of what needs no escape
 	for i := 0; i < len(s); {
-		c, size := s[i], 1
+		c, size := rune(s[i]), 1
 		if c >= utf8.RuneSelf {
-			_, size = utf8.DecodeRuneInString(s[i:])
+			c, size = utf8.DecodeRuneInString(s[i:])
 		}
-		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf || size > 1 {
+		if isPlain(c, size) {
 			i += size
 			continue
 		}
 		b = append(b, s[from:i]...)
-		i++
+		i += size
 		from = i
 		switch {
-		case c >= utf8.RuneSelf:
-			b = utf8.AppendRune(b, utf8.RuneError)
-		case c < ' ':
-			b = append(b, '\\', 'u', '0', '0', lowerHex[c>>4], lowerHex[c&15])
+		case c == utf8.RuneError:
+			b = utf8.AppendRune(b, c)
+		case c == '"' || c == '\\':
+			b = append(b, '\\', byte(c))
 		default:
-			b = append(b, '\\', c)
+			b = append(b, '\\', 'u', lowerHex[c>>12], lowerHex[c>>8&15], lowerHex[c>>4&15], lowerHex[c&15])
 		}
 	}
 	return append(b, s[from:]...)
+}
+
+// isPlain says whether a character of size bytes needs no escape.
+func isPlain(c rune, size int) bool {
+	switch {
+	case c < utf8.RuneSelf:
+		return c >= ' ' && c != '"' && c != '\\' && c != 0x7f
+	case c == utf8.RuneError:
+		return size > 1
+	}
+	return c >= 0xa0 && c != 0x2028 && c != 0x2029
 }
 
 const lowerHex = "0123456789abcdef"

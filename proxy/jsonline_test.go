@@ -41,7 +41,7 @@ func FuzzJSONLine(f *testing.F) {
 		if d := time.Duration(max(n, 0)).Seconds() - got.Seconds; d < 0 && d < -1e-9*got.Seconds-1e-9 || d > 2e-6+1e-9*got.Seconds {
 			t.Errorf("%d ns read as %v s", n, got.Seconds)
 		}
-		if strings.ContainsAny(line, "\n\r\x00") || !utf8.ValidString(line) {
+		if strings.ContainsAny(line, "\n\r\x00\x7f\u0085\u009b\u2028\u2029") || !utf8.ValidString(line) {
 			t.Errorf("%q is no line", line)
 		}
 	})

@@ -39,11 +39,11 @@ func TestParkedStack(t *testing.T) {
 
 // stacks is how much memory stacks have, in bytes, when the collector has halved
 // those that can be.
-func stacks() uint64 {
+func stacks() int64 {
 	s := []metrics.Sample{{Name: "/memory/classes/heap/stacks:bytes"}}
 	runtime.GC()
 	metrics.Read(s)
-	return s[0].Value.Uint64()
+	return int64(s[0].Value.Uint64())
 }
 
 // newSilent takes connections, and the kernel what is sent on them; it never answers.

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"text/template"
 	"time"
+	"unicode"
 
 	"vestibule/configs"
 )
@@ -101,16 +102,23 @@ func (d demoRequests) Write(p []byte) (int, error) {
 		if r.Upstream == "" {
 			by = "vestibule itself (" + r.Route + ")"
 		}
-		fmt.Fprintf(&out, "%s: %s %s%s: %d from %s in %.1f ms", r.Entrypoint, r.Method, r.Host, r.Path, r.Status, by, r.Seconds*1000)
+		text := fmt.Sprintf("%s: %s %s%s: %d from %s in %.1f ms", r.Entrypoint, r.Method, r.Host, r.Path, r.Status, by, r.Seconds*1000)
 		if r.Error != "" {
-			fmt.Fprintf(&out, ": %s", r.Error)
+			text += ": " + r.Error
 		}
-		out.WriteByte('\n')
+		fmt.Fprintln(&out, strings.Map(printable, text)) // a client chose some of it, and this may be a terminal
 	}
 	if _, err := d.to.Write(out.Bytes()); err != nil {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+func printable(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return unicode.ReplacementChar
 }
 
 func writeDemoConfig(path string, a demoAddresses, dir string, backends *demoBackends) error {

@@ -166,12 +166,12 @@ func freeAddress(t interface{ Fatal(...any) }) string {
 func TestDemoRequests(t *testing.T) {
 	var out strings.Builder
 	lines := `{"time":"2026-11-26T00:00:00Z","level":"INFO","msg":"request","entrypoint":"https","method":"GET","host":"localhost","path":"/a","route":"r","class":"sync","upstream":"http://127.0.0.1:1","status":200,"seconds":0.012300}` + "\n" +
-		`{"entrypoint":"http","method":"GET","host":"localhost","path":"/b","route":"https","class":"","upstream":"","status":301,"seconds":0.000100,"error":"the client left"}` + "\n"
+		`{"entrypoint":"http","method":"GET","host":"localhost","path":"/b\u009b","route":"https","class":"","upstream":"","status":301,"seconds":0.000100,"error":"the client left"}` + "\n"
 	if n, err := (demoRequests{&out}).Write([]byte(lines)); n != len(lines) || err != nil {
 		t.Fatal(n, err)
 	}
 	want := "https: GET localhost/a: 200 from class sync at http://127.0.0.1:1 in 12.3 ms\n" +
-		"http: GET localhost/b: 301 from vestibule itself (https) in 0.1 ms: the client left\n"
+		"http: GET localhost/b�: 301 from vestibule itself (https) in 0.1 ms: the client left\n"
 	if out.String() != want {
 		t.Errorf("%q, want %q", out.String(), want)
 	}

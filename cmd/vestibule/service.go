@@ -95,7 +95,7 @@ func newService(path string, logs *logs) (*service, error) {
 // collectEarly has the collector of garbage come when half as much has been added to
 // what is in use, not as much again: thousands of polls that wait are most of that,
 // and a request leaves next to nothing to collect with our own server. GOGC in the
-// environment goes before (docs/performance.md).
+// environment goes before (docs/decisions/0012-own-by-default.md).
 func collectEarly(cfg *configs.Config) {
 	if cfg.Engine == "own" && os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50)
