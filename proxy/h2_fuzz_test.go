@@ -88,7 +88,7 @@ func FuzzH2Server(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		client, server := net.Pipe()
 		o := &own{head: 10 * time.Second, idle: time.Minute, maxHead: 4 << 10, log: slog.New(loud{t: t})}
-		c := newH2Conn(o, server, whimsical, 50*time.Millisecond)
+		c := newH2Conn(o, server, whimsical, always(50*time.Millisecond))
 		ended := make(chan struct{})
 		go func() {
 			c.serve()
@@ -250,7 +250,7 @@ func askOwn(t *testing.T, fields [][2]string, body string) (got *got2) {
 		}
 		got = g
 		w.Head(204, nil, -1)
-	}, time.Minute)
+	}, always(time.Minute))
 	ended := make(chan struct{})
 	go func() {
 		c.serve()

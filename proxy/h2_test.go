@@ -51,10 +51,13 @@ func newPeer2(t testing.TB, serves func(*Request, Responder), deaf bool) *peer2 
 	return newPeer2On(t, client, server, serves, deaf)
 }
 
+// always is a setting that no reload changes.
+func always(d time.Duration) func() time.Duration { return func() time.Duration { return d } }
+
 func newPeer2On(t testing.TB, client, server net.Conn, serves func(*Request, Responder), deaf bool) *peer2 {
 	o := &own{head: 10 * time.Second, idle: 3 * time.Minute, maxHead: 64 << 10, log: slog.New(slog.DiscardHandler)}
 	p := &peer2{t: t, nc: client, served: make(chan struct{}), frames: make(chan frame2, 10000)}
-	p.conn = newH2Conn(o, server, serves, time.Minute)
+	p.conn = newH2Conn(o, server, serves, always(time.Minute))
 	p.enc = hpack.NewEncoder(&p.block)
 	p.framer = http2.NewFramer(client, client)
 	p.framer.AllowIllegalWrites = true

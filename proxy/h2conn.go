@@ -75,7 +75,7 @@ type h2Conn struct {
 	armed    time.Time            // the deadline for reading
 	timer    *time.Timer          // of leaving
 	gather   func()               // writeAll, made once
-	stall    time.Duration        // timeouts.stall when the connection began
+	stall    func() time.Duration // timeouts.stall
 	counted  *stallConn           // what is counted among the connections of clients; nil in tests
 }
 
@@ -93,14 +93,14 @@ const (
 var h2Farewells, h2Asks = [8]byte{'f', 'a', 'r', 'e', 'w', 'e', 'l', 'l'}, [8]byte{'a', 'r', 'e', ' ', 'y', 'o', 'u', '?'}
 
 func newH2(o *own, tc *tls.Conn) ownConn {
-	c := newH2Conn(o, tc, o.proxy.Serve, o.proxy.stall())
+	c := newH2Conn(o, tc, o.proxy.Serve, o.proxy.stall)
 	if s, ok := tc.NetConn().(*socket); ok {
 		c.counted = s.stallConn
 	}
 	return c
 }
 
-func newH2Conn(o *own, nc net.Conn, serves func(*Request, Responder), stall time.Duration) *h2Conn {
+func newH2Conn(o *own, nc net.Conn, serves func(*Request, Responder), stall func() time.Duration) *h2Conn {
 	c := &h2Conn{own: o, nc: nc, serves: serves, room: h2ConnWindow, streams: map[uint32]*h2Stream{},
 		window: 65535, initial: 65535, enc: newH2Encoder(), stall: stall}
 	if a := nc.RemoteAddr(); a != nil {

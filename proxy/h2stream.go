@@ -285,7 +285,7 @@ func (b *h2Body) Read(p []byte) (int, error) {
 			return s.take(p), nil
 		case s.remote:
 			return 0, io.EOF
-		case !c.wait(&s.readable, c.stall):
+		case !c.wait(&s.readable, c.stall()):
 			return 0, errStalled
 		}
 	}
@@ -444,7 +444,7 @@ func (s *h2Stream) awaitRoom(data bool) error {
 			s.queued, s.sendsData = true, data
 			c.queue = append(c.queue, s)
 		}
-		if !c.wait(&s.writable, c.stall) && s.stuck(data) {
+		if !c.wait(&s.writable, c.stall()) && s.stuck(data) {
 			c.unqueue(s)
 			return os.ErrDeadlineExceeded
 		}
@@ -467,7 +467,7 @@ func (s *h2Stream) fault() error {
 // stuck says, after timeouts.stall, whether the client took nothing: nothing of the
 // stream, or of a connection whose turn others have.
 func (s *h2Stream) stuck(data bool) bool {
-	return data && s.window <= 0 || time.Since(s.c.moved) >= s.c.stall
+	return data && s.window <= 0 || time.Since(s.c.moved) >= s.c.stall()
 }
 
 // unqueue takes a stream out of the queue, and leaves its turn to another.
