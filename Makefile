@@ -98,13 +98,13 @@ openssl:
 
 # What needs modules is built beforehand: the laboratory and the image that it
 # makes build vestibule where there is no network.
-laboratory-tools:
+laboratory-tools: compiler
 	@if [ "$$(id -u)" != 0 ]; then \
 		echo 'The laboratory makes network namespaces and installs Synapse, so it needs root: run "sudo make test", or "make unit" for what needs none.' >&2; \
 		exit 1; fi
 	$(say) 'laboratory: installing what is missing'
 	@integration/setup.sh
-	@CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/vestibule
+	@CGO_ENABLED=1 $(GO) build -race -tags invariants -o /dev/null ./cmd/vestibule
 
 laboratory: laboratory-tools
 	$(say) 'laboratory: the catalogue of endpoints against Synapse itself'

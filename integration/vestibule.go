@@ -85,12 +85,14 @@ func (d frontDoor) federationPort() int { return cmp.Or(d.port, 8448) }
 
 func (d frontDoor) site() string { return cmp.Or(d.serverName, serverName) }
 
-// buildVestibule compiles the program of this checkout.
+// buildVestibule compiles the program of this checkout, to be watched by the race
+// detector, which needs gcc, and by our own invariants. "make laboratory-tools" has
+// compiled the same.
 func buildVestibule(directory string) (string, error) {
 	binary := filepath.Join(directory, "bin", "vestibule")
-	child := exec.Command("go", "build", "-buildvcs=false", "-o", binary, "./cmd/vestibule")
+	child := exec.Command("go", "build", "-buildvcs=false", "-race", "-tags", "invariants", "-o", binary, "./cmd/vestibule")
 	child.Dir = root()
-	child.Env = append(os.Environ(), "CGO_ENABLED=0")
+	child.Env = append(os.Environ(), "CGO_ENABLED=1")
 	if output, err := child.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building vestibule: %w:\n%s", err, output)
 	}
@@ -128,7 +130,7 @@ func launchVestibule(binary, directory, logs string, door frontDoor) (*vestibule
 		}
 		child = withHosts(file, child)
 	}
-	child.Env = withoutProxy()
+	child.Env = append(withoutProxy(), "GORACE=halt_on_error=1")
 	var err error
 	v.process, err = startProcess(logs, door.name, child)
 	return v, err
