@@ -630,7 +630,7 @@ func TestH2ReceiveWindows(t *testing.T) {
 		p.framer.WriteData(1, false, make([]byte, h2FrameSize))
 	}
 	take <- h2StreamWindow
-	p.expectAll(map[string]int{fmt.Sprintf("window 1 %d", h2StreamWindow/4): 4, fmt.Sprintf("window 0 %d", h2ConnWindow/4): 2})
+	p.expectAll(map[string]int{fmt.Sprintf("window 1 %d", h2StreamWindow/4): 4, fmt.Sprintf("window 0 %d", h2ConnWindow/4): 1})
 	for range h2StreamWindow / h2FrameSize {
 		p.framer.WriteData(1, false, make([]byte, h2FrameSize))
 	}
@@ -686,7 +686,7 @@ func TestH2TooMuchData(t *testing.T) {
 		p.framer.WriteData(1, false, make([]byte, h2FrameSize))
 	}
 	p.expect("reset 1 FLOW_CONTROL_ERROR")
-	for id := uint32(3); id < 9; id += 2 {
+	for id := uint32(3); id < 13; id += 2 {
 		p.ask(id, false)
 		for range h2StreamWindow/h2FrameSize - 1 {
 			if p.framer.WriteData(id, false, make([]byte, h2FrameSize)) != nil {

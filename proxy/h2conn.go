@@ -17,9 +17,10 @@ const (
 	// h2Streams is how many requests may be under way on a connection.
 	h2Streams = 250
 	// h2StreamWindow and h2ConnWindow bound what of requests' bodies is kept before
-	// a back end takes it, in bytes.
+	// a back end takes it, in bytes. Several uploads that no back end takes must leave
+	// room for whatever else a client sends on the connection.
 	h2StreamWindow = 512 << 10
-	h2ConnWindow   = 1 << 20
+	h2ConnWindow   = 4 * h2StreamWindow
 	// h2Silence is how long a client with requests under way may send nothing before
 	// it is asked whether it is there: long polls of clients that vanished behind a
 	// router would stay for hours. h2Answer is how long it has to answer.

@@ -112,9 +112,10 @@ func (s *Server) bounded(cfg *configs.Config, h http.Handler) *http.Server {
 		ReadHeaderTimeout: cfg.Timeouts.Head.Std(),
 		IdleTimeout:       cfg.Timeouts.Idle.Std(),
 		MaxHeaderBytes:    int(cfg.Limits.Head),
-		HTTP2:             &http.HTTP2Config{MaxReadFrameSize: maxFrame},
-		ConnState:         noteState,
-		ErrorLog:          log.New(&complaints{s.log}, "", 0),
+		HTTP2: &http.HTTP2Config{MaxReadFrameSize: maxFrame,
+			MaxReceiveBufferPerStream: h2StreamWindow, MaxReceiveBufferPerConnection: h2ConnWindow},
+		ConnState: noteState,
+		ErrorLog:  log.New(&complaints{s.log}, "", 0),
 	}
 }
 
