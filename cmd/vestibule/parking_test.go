@@ -175,22 +175,6 @@ func (p *place) tell(path string) string {
 	return textOf(p.t)(http.Get(p.url() + path))
 }
 
-// textOf returns what reads an answer to the end.
-func textOf(t testing.TB) func(resp *http.Response, err error) string {
-	return func(resp *http.Response, err error) string {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(text)
-	}
-}
-
 func (p *place) state() (s parkingState) {
 	p.t.Helper()
 	if err := json.Unmarshal([]byte(p.tell("/parking/state")), &s); err != nil {
