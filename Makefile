@@ -7,6 +7,8 @@ GO       ?= go
 FUZZTIME ?= 20s
 SOAKTIME ?= 10m
 SOAK_REQUESTS ?= 5000000
+# To our own server, with the race detector: two hours or more of two cores.
+RACE_REQUESTS ?= 10000000
 # To each of the two servers in front.
 REQUESTS ?= 100000
 LAB_TIMEOUT ?= 20m
@@ -40,7 +42,7 @@ say = @printf '==> %s\n'
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test unit answers siege check laboratory-tools laboratory integration lint bench microbench pgo fuzz soak image screenshot docs clean compiler openssl
+.PHONY: help build demo test unit answers races siege check laboratory-tools laboratory integration lint bench microbench pgo fuzz soak image screenshot docs clean compiler openssl
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +68,11 @@ unit: check compiler ## Run formatting, vet and unit tests (no root, loopback on
 answers: ## Send REQUESTS requests to each engine amid every trouble: does each get its answer?
 	$(say) 'twice $(REQUESTS) requests, each of which gets its own answer or a visible error'
 	@$(GO) test -tags invariants -v -count=1 -timeout 0 -run '^TestSoak$$' ./proxy -args -soak.requests=$(REQUESTS)
+
+# Without the invariants, whose locks would put an order between what races.
+races: compiler ## Send REQUESTS requests to our own server amid every trouble, with the race detector
+	$(say) '$(REQUESTS) requests to our own server, with the race detector'
+	@CGO_ENABLED=1 $(GO) test -race -v -count=1 -timeout 0 -run '^TestSoak$$/^own$$' ./proxy -args -soak.requests=$(REQUESTS)
 
 # With the program as a process of its own, whose memory is looked at, and with the
 # machine for itself: these tests keep it busy.
@@ -140,13 +147,16 @@ pgo: ## Renew PGO, by which "make build" optimises, from what the benchmark asks
 microbench: ## Run the benchmarks of routing and proxy by themselves
 	@$(GO) test -run '^$$' -bench . -benchmem ./routing/ ./proxy/
 
+# Go makes what it finds interesting smaller for up to a minute, and tries nothing else
+# meanwhile: two seconds leave the time to the search.
 fuzz: ## Run each fuzz target for FUZZTIME
 	@grep -HoE '^func Fuzz[A-Za-z0-9_]+' $(GOFILES) | sed 's/:func / /' | while read -r file target; do \
 		echo "==> $$target in $$(dirname "$$file"), $(FUZZTIME)"; \
-		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null || exit 1; done
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s "$$(dirname "$$file")" </dev/null || exit 1; done
 
-soak: compiler ## Send SOAK_REQUESTS requests to each engine, besiege both, run each fuzz target for SOAKTIME, then the unit tests over and over
+soak: compiler ## All that takes long: answers, races, both sieges, each fuzz target for SOAKTIME, the unit tests over and over
 	@$(MAKE) --no-print-directory answers REQUESTS=$(SOAK_REQUESTS)
+	@$(MAKE) --no-print-directory races REQUESTS=$(RACE_REQUESTS)
 	@$(MAKE) --no-print-directory siege ENGINE=own
 	@$(MAKE) --no-print-directory siege ENGINE=standard
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(SOAKTIME)
