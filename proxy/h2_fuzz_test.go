@@ -173,6 +173,7 @@ func FuzzH2Request(f *testing.F) {
 		}
 	}
 	f.Add(":method: OPTIONS\n:scheme: https\n:path: *", "")
+	f.Add(":method: GET\n:scheme: Http\n:path: /", "")
 	f.Add(":method: GET\n:scheme: http\n:path: /a%zz?b\nhost: a:1\ncookie: a\nx-a: \ncookie: b\nexpect: 100-continue", "body")
 	f.Fuzz(func(t *testing.T, text, body string) {
 		var fields [][2]string

@@ -300,7 +300,7 @@ func (h *h2Head) check() {
 		r.Target = h.authority
 	case h.pseudo&all != all || r.Method == "":
 		h.fail("a pseudo-field is missing")
-	case !strings.EqualFold(h.scheme, "https") && !strings.EqualFold(h.scheme, "http"):
+	case h.scheme != "https" && h.scheme != "http": // as clients have to write them (RFC 3986, section 3.1)
 		h.fail("a scheme that is none")
 	case (r.Target == "" || r.Target[0] != '/') && (r.Target != "*" || r.Method != "OPTIONS"):
 		h.fail("a path that is none")

@@ -83,6 +83,7 @@ var messages2 = []message2{
 	{name: "asterisk", why: "RFC 9113, section 8.3.1: with OPTIONS alone", fields: ":path: *"},
 	{name: "no scheme", why: "RFC 9113, section 8.3.1", fields: ":scheme:"},
 	{name: "scheme with more in it", why: "RFC 9113, section 8.3.1: a target made of it would be another", fields: ":scheme: https://evil.example/_matrix/hidden?", or: length0},
+	{name: "scheme in capitals", why: "RFC 3986, section 3.1: to be sent in lower case", fields: ":scheme: HTTPS"},
 	{name: "authority with a path", why: "RFC 9113, section 8.3.1", fields: ":authority: matrix.example.com/x"},
 	{name: "authority with a user", why: "RFC 9113, section 8.3.1: no user information", fields: ":authority: evil@matrix.example.com"},
 	{name: "authority with CRLF", why: "RFC 9113, section 8.2.1", fields: `:authority: matrix.example.com\r\nX-A: b`},
