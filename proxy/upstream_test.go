@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -102,6 +103,70 @@ func TestSecureUpstream(t *testing.T) {
 	is("wrong name", fmt.Sprintf("ca_file: %q, server_name: other.internal", a.file), 502)
 	is("the URL's host is the name by default", fmt.Sprintf("ca_file: %q", a.file), 502)
 	is("the system's roots do not know the authority", "server_name: synapse.internal", 502)
+}
+
+// TestSecureUpstreamEnds: an answer is whole although the end of the connection comes
+// together with it, which crypto/tls tells at once where TLS is older than 1.3.
+func TestSecureUpstreamEnds(t *testing.T) {
+	a := newAuthority(t)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		cfg := a.server(t, "localhost")
+		cfg.MaxVersion = version
+		main := serveBackend(t, "main", lateListener{listenLocally(t), cfg})
+		f := newFront(t, secureSite(main, fmt.Sprintf("ca_file: %q, server_name: localhost", a.file)))
+		for _, size := range []int{2, 5000, 8 << 10} {
+			for _, wait := range []time.Duration{0, 2 * unattendedWait} {
+				main.answers(func(w net.Conn, _ *bufio.Reader, _ seen) bool {
+					time.Sleep(wait)
+					fmt.Fprintf(w, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size))
+					return false
+				})
+				resp, text := do(t, f.client(f.https, true), "GET", "https://matrix.example.com/_matrix/client/versions", nil)
+				if resp.StatusCode != 200 || len(text) != size {
+					t.Errorf("%s, %d bytes after %v: %s, %d bytes", tls.VersionName(version), size, wait, resp.Status, len(text))
+				}
+			}
+		}
+		if log := f.log.String(); strings.Contains(log, `"error"`) {
+			t.Errorf("%s: %s", tls.VersionName(version), log)
+		}
+	}
+}
+
+// lateListener accepts connections over TLS of which an answer and the end of the
+// connection leave together.
+type lateListener struct {
+	net.Listener
+	cfg *tls.Config
+}
+
+func (l lateListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return tls.Server(&lateConn{Conn: c}, l.cfg), nil
+}
+
+// lateConn sends what is written when something is read, or at the end.
+type lateConn struct {
+	net.Conn
+	b bytes.Buffer
+}
+
+func (c *lateConn) Write(p []byte) (int, error) { return c.b.Write(p) }
+
+// SetWriteDeadline does nothing: crypto/tls sets one that has passed before it closes.
+func (c *lateConn) SetWriteDeadline(time.Time) error { return nil }
+
+func (c *lateConn) Read(p []byte) (int, error) {
+	c.b.WriteTo(c.Conn)
+	return c.Conn.Read(p)
+}
+
+func (c *lateConn) Close() error {
+	c.b.WriteTo(c.Conn)
+	return c.Conn.Close()
 }
 
 func TestUnixUpstream(t *testing.T) {
