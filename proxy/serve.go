@@ -113,9 +113,9 @@ func (x *exchange) upgrade(p *pool) bool {
 	if p.synapse || x.req.Method != "GET" || x.req.Body != nil || x.req.Proto != "HTTP/1.1" {
 		return false
 	}
-	connection, _ := x.req.Header.Get("Connection")
-	upgrade, _ := x.req.Header.Get("Upgrade")
-	return hasToken(connection, "upgrade") && hasToken(upgrade, "websocket")
+	var connection, upgrade [4]string
+	return named("upgrade", x.req.Header.Values(connection[:0], "Connection")) &&
+		named("websocket", x.req.Header.Values(upgrade[:0], "Upgrade"))
 }
 
 // local answers with a document of our own.
