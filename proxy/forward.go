@@ -326,9 +326,9 @@ func (x *exchange) readHead(interim int) (final bool, err error) {
 		return true, nil
 	case resp.status != 100:
 		x.w.Inform(resp.status, x.responseHeader(resp, nil))
-		x.attend(x.conn)
-		x.up.await(true)
 	}
+	x.attend(x.conn)
+	x.up.await(true)
 	return false, nil
 }
 

@@ -287,6 +287,21 @@ func TestBrokenBackends(t *testing.T) {
 }
 
 // TestHold: a process that is not there yet is waited for.
+// TestContinueThenSilence: a back end that asks for a body nobody has, and then takes
+// its time, has as much of it as others.
+func TestContinueThenSilence(t *testing.T) {
+	main := newBackend(t, "main")
+	main.answers(func(w net.Conn, r *bufio.Reader, s seen) bool {
+		io.WriteString(w, "HTTP/1.1 100 Continue\r\n\r\n")
+		time.Sleep(4 * unattendedWait)
+		return main.sayName(w, r, s)
+	})
+	f := newFront(t, oneSite(main, ""))
+	if resp, text := do(t, f.client(f.https, true), "GET", site+"/_matrix/client/versions", nil); resp.StatusCode != 200 || text != "main" {
+		t.Errorf("%s %q", resp.Status, text)
+	}
+}
+
 func TestHold(t *testing.T) {
 	main := newBackend(t, "main")
 	address := main.listener.Addr().String()
