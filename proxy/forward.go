@@ -70,11 +70,11 @@ func (x *exchange) setOut(p *pool) error {
 	if !x.fits(x.req.Length) {
 		return errTooLarge
 	}
-	if err := x.enter(); err != nil {
-		return err
-	}
 	var err error
 	if x.inline, err = x.inlineBody(); err != nil {
+		return err
+	}
+	if err := x.enter(); err != nil { // not before: a body that does not come is no work for anybody
 		return err
 	}
 	x.recognise(p)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -163,4 +164,20 @@ func TestEndpointLimits(t *testing.T) {
 	}
 	wg.Wait()
 	eventually(t, "nothing is counted", func() bool { n, m := under(); return n == 0 && m == 0 })
+}
+
+// TestSlowBodyHoldsNoPlace: who has not sent its request yet is not under way.
+func TestSlowBodyHoldsNoPlace(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		main := newBackend(t, "main")
+		f := e.front(t, oneSite(main, "limits: { endpoints: { initial_sync: { concurrent: 1 } } }\n"), true)
+		const path = "/_matrix/client/v3/sync"
+		c := f.rawConn(f.https, "http/1.1")
+		io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: matrix.example.com\r\nContent-Length: 100\r\n\r\nx")
+		eventually(t, "it has come", func() bool { return gauge(t, f, "vestibule_requests_in_flight") == 1 })
+		time.Sleep(50 * time.Millisecond)
+		if resp, text := do(t, f.client(f.https, false), "GET", site+path, nil); resp.StatusCode != 200 {
+			t.Errorf("%s %s", resp.Status, text)
+		}
+	})
 }
