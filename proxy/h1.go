@@ -76,8 +76,7 @@ func (c *h1Conn) setDeadline(t time.Time) { _ = c.socket.SetReadDeadline(t) }
 func (c *h1Conn) wait() bool {
 	waiting := c.state.Load()
 	if c.in.empty() && c.in.inside {
-		c.in.decrypt()
-		c.armed = time.Time{}
+		c.decrypt()
 	}
 	if waiting != h1Fresh {
 		c.windIdle()
@@ -93,6 +92,20 @@ func (c *h1Conn) wait() bool {
 	}
 	c.socket.work()
 	return true
+}
+
+// decrypt is that of its input.
+func (c *h1Conn) decrypt() (ended bool) {
+	c.armed = time.Time{}
+	return c.in.decrypt()
+}
+
+// listen is called when a request has come whole: as long as TLS may hold something
+// that is decrypted, nobody can tell from the socket whether the client leaves.
+func (c *h1Conn) listen() {
+	if c.in.inside && c.in.empty() && c.decrypt() {
+		c.leave()
+	}
 }
 
 // windIdle sets the deadline between two requests, unless the one that is set will
@@ -186,7 +199,7 @@ func (c *h1Conn) readHead(h *h1Head) error {
 		}
 		was := c.in.buf
 		if err := c.in.more(); err != nil {
-			return c.cutHead(err)
+			return c.cutHead(h, err)
 		}
 		if was != nil && c.in.buf != was {
 			h.begin() // its strings are where it was
@@ -194,9 +207,10 @@ func (c *h1Conn) readHead(h *h1Head) error {
 	}
 }
 
-// cutHead is what becomes of a head that does not come whole.
-func (c *h1Conn) cutHead(err error) error {
-	if timedOut(err) && !c.in.empty() {
+// cutHead is what becomes of a head that does not come whole. An empty line behind the
+// request before is none.
+func (c *h1Conn) cutHead(h *h1Head, err error) error {
+	if timedOut(err) && !c.in.empty() && (h.lined || len(c.in.peek()) > h.at) {
 		return errSlowHead
 	}
 	return err

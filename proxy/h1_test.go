@@ -295,6 +295,45 @@ func TestParkedClientLeaves(t *testing.T) {
 	}
 }
 
+// TestParkedClientStays although it has sent as many bytes as TLS needs to say that it
+// leaves, or although the kernel has more to say of the request before.
+func TestParkedClientStays(t *testing.T) {
+	for name, disturb := range map[string]func(net.Conn){
+		"bytes": func(c net.Conn) { io.WriteString(c, "\r\n") },
+		"late news": func(net.Conn) {
+			watch.mu.Lock()
+			var ids []uint64
+			for id := range watch.parked {
+				ids = append(ids, id)
+			}
+			watch.mu.Unlock()
+			for _, id := range ids {
+				watch.notice(id, false)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, c, answer, gone := waiting(t, true, "")
+			eventually(t, "it is parked", isParked(1))
+			disturb(c)
+			time.Sleep(200 * time.Millisecond)
+			if name == "late news" {
+				c.Close()
+				within(t, 60*time.Second, "the back end is free", gone)
+				return
+			}
+			select {
+			case <-gone:
+				t.Fatal("the back end was left")
+			case answer <- "first":
+			}
+			if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != 200 {
+				t.Error(resp, err)
+			}
+		})
+	}
+}
+
 // TestOwnStops: what is under way is answered, and told that the connection ends;
 // what is idle ends at once; who has only just come may still ask.
 func TestOwnStops(t *testing.T) {

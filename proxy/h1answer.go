@@ -71,7 +71,9 @@ func (t *h1Turn) receive() {
 		if h.chunked {
 			t.req.Trailer = t.trailerFunc
 		}
+		return
 	}
+	c.listen()
 }
 
 // end gives back what the turn holds.

@@ -64,6 +64,7 @@ func (b *h1Body) Read(p []byte) (n int, err error) {
 	switch {
 	case err == nil:
 	case errors.Is(err, io.EOF):
+		b.c.listen()
 		b.ended.Store(true)
 	default:
 		b.err = err

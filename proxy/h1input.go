@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"math/bits"
 	"net"
 	"time"
 )
@@ -12,14 +13,15 @@ var inputs = [...]*buffers{newBuffers(512, 512), newBuffers(1<<10, 1<<10), newBu
 // maxForeseen bounds how large a buffer is made for what is known to come.
 const maxForeseen = 8 << 10
 
-// newInput is a buffer of at least n bytes.
+// newInput is a buffer of at least n bytes: each size is twice the one before at
+// least, or reading a large head would take its square of time.
 func newInput(n int) *[]byte {
 	for _, b := range inputs {
 		if n <= b.size {
 			return b.lend()
 		}
 	}
-	buf := make([]byte, n)
+	buf := make([]byte, 1<<bits.Len(uint(n-1)))
 	return &buf
 }
 
@@ -150,13 +152,21 @@ func (in *h1Input) wait() error {
 	return in.socket.wait()
 }
 
-// decrypt takes what TLS holds decrypted already, if there is anything. It leaves a
-// deadline behind that has passed.
-func (in *h1Input) decrypt() {
-	if in.socket.SetReadDeadline(time.Unix(1, 0)) == nil {
-		_ = in.more() // what goes wrong shows again
+// decrypt takes what TLS can decrypt without waiting, if there is anything, and says
+// whether the client has ended its side instead. It leaves a deadline behind that has
+// passed.
+func (in *h1Input) decrypt() (ended bool) {
+	err := in.socket.SetReadDeadline(time.Unix(1, 0))
+	if err == nil {
+		err = in.more()
 	}
-	if in.inside = false; in.empty() {
+	switch {
+	case !in.empty():
+	case in.kept == nil:
 		in.release()
+	case in.buf != in.kept:
+		putInput(in.buf)
+		in.buf, in.r, in.w = in.kept, len(*in.kept), len(*in.kept)
 	}
+	return err != nil && !timedOut(err)
 }

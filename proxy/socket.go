@@ -141,6 +141,14 @@ func (s *socket) fill() error {
 	return s.err
 }
 
+// gather reads what is known to be there.
+func (s *socket) gather() error {
+	if err := s.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	return s.fill()
+}
+
 // take reads what is there; false when there is nothing yet.
 func (s *socket) take(fd uintptr) bool {
 	buf := s.buffers().lend()

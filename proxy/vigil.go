@@ -158,7 +158,7 @@ func (v *vigil) park(w *watched) {
 	case !in.empty() || in.inside:
 		w.deaf = true
 	case in.socket.buffered() > 0:
-		if in.socket.farewell(in.socket.ahead()) {
+		if in.socket.farewell(in.socket.ahead()) && w.c.decrypt() {
 			v.gone(w)
 			return
 		}
@@ -187,11 +187,10 @@ func (v *vigil) notice(id uint64, hung bool) {
 	if w.armed = false; w.where != watchedParked {
 		return
 	}
-	if hung || w.c.hasLeft(w.deaf) {
+	if hung || !w.deaf && w.c.hasLeft(&w.deaf) {
 		v.gone(w)
 		return
 	}
-	w.deaf = true
 	v.arm(w)
 }
 
@@ -203,29 +202,32 @@ func (v *vigil) gone(w *watched) {
 
 // hasLeft says whether a client's side of the connection has ended, with nothing
 // in it that is still to be read: net/http cannot tell an end of one side from one
-// of both either. ahead says that there is something.
-func (c *h1Conn) hasLeft(ahead bool) bool {
-	if ahead || c.socket.raw == nil {
+// of both either. It sets ahead when there is something.
+func (c *h1Conn) hasLeft(ahead *bool) bool {
+	if c.socket.raw == nil {
 		return false
 	}
 	var b [64]byte
-	left := false
-	err := c.socket.raw.Control(func(fd uintptr) {
-		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		switch {
-		case n > 0:
-			left = c.socket.farewell(b[:n])
-		case err == nil:
-			left = true
-		default:
-			left = !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
-		}
+	var n int
+	var err error
+	failed := c.socket.raw.Control(func(fd uintptr) {
+		n, _, err = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 	})
-	return err != nil || left
+	switch {
+	case failed != nil:
+		return true
+	case err != nil: // or what was noticed is over, as that of the request before
+		return !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
+	case n == 0:
+		return true
+	}
+	*ahead = true
+	return c.socket.farewell(b[:n]) && c.socket.gather() == nil && c.decrypt()
 }
 
-// farewell says whether b is what TLS says when it ends: an alert, which TLS 1.3
-// hides among other records that are longer (RFC 8446, sections 5.2 and 6.1).
+// farewell says whether b may be what TLS says when it ends: an alert, which TLS 1.3
+// hides among other records of which some are as long, so that it has to be asked
+// (RFC 8446, sections 5.2 and 6.1).
 func (s *socket) farewell(b []byte) bool {
 	const alert, data, hidden = 21, 23, 2 + 1 + 16 // its length with its type and its tag
 	if !s.secure || s.record > 0 || len(b) < recordHeader {
