@@ -69,7 +69,9 @@ func (c *h2Conn) end(err error) {
 	for _, s := range c.streams {
 		s.leave(errH2Gone)
 	}
-	_ = c.nc.SetWriteDeadline(time.Now().Add(h2Farewell))
+	if !errors.Is(err, errH2Done) { // the last answers may still be on their way
+		_ = c.nc.SetWriteDeadline(time.Now().Add(h2Farewell))
+	}
 	for c.active > 0 || c.writing || c.out != nil && !c.dead {
 		if c.writing || c.out == nil || c.dead {
 			c.quiet.Wait()

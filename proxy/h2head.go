@@ -109,7 +109,6 @@ func (c *h2Conn) classify(h *h2Head) error {
 			c.noteCut(h.stream)
 			return nil
 		}
-		c.last = h.stream
 		h.req = newH2Stream(c, h.stream)
 	case s == nil && c.wasCut(h.stream), s != nil && s.mayStillSend:
 		h.is = h2IsIgnored
@@ -350,6 +349,11 @@ func (c *h2Conn) begin(h *h2Head) error {
 	if c.active >= h2Streams {
 		return &h2Error{h.stream, h2RefusedStream, "too many requests at a time"}
 	}
+	if c.leaving == h2Closes { // while the head came; GOAWAY has told the client so
+		c.noteCut(s.id)
+		return nil
+	}
+	c.last = s.id
 	s.begin(h.end)
 	c.streams[s.id] = s
 	if c.active++; c.active == 1 && c.counted != nil {
