@@ -351,6 +351,7 @@ func (s *h2Stream) Head(status int, h Header, length int64) {
 	defer c.mu.Unlock()
 	s.headed = true
 	if s.awaitRoom(false) != nil {
+		s.aborted = true // nothing may follow a head that was not sent
 		return
 	}
 	none := s.req.Method == http.MethodHead || status == http.StatusNoContent || status == http.StatusNotModified
@@ -373,6 +374,9 @@ func (s *h2Stream) Write(p []byte) (n int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(p) > 0 {
+		if s.aborted {
+			return n, errH2Ended
+		}
 		if s.left == 0 {
 			return n, errH2Longer
 		}
@@ -443,6 +447,9 @@ func (s *h2Stream) awaitRoom(data bool) error {
 		if !s.queued && (!data || s.window > 0) {
 			s.queued, s.sendsData = true, data
 			c.queue = append(c.queue, s)
+			if c.next(); c.turn == s { // a head needs no window, whoever waits for one
+				continue
+			}
 		}
 		if !c.wait(&s.writable, c.stall()) && s.stuck(data) {
 			c.unqueue(s)
@@ -465,9 +472,10 @@ func (s *h2Stream) fault() error {
 }
 
 // stuck says, after timeouts.stall, whether the client took nothing: nothing of the
-// stream, or of a connection whose turn others have.
+// stream, or of a connection whose turn others have. Whether it takes what is being
+// written right now is stallConn's to see.
 func (s *h2Stream) stuck(data bool) bool {
-	return data && s.window <= 0 || time.Since(s.c.moved) >= s.c.stall()
+	return data && s.window <= 0 || !s.c.writing && time.Since(s.c.moved) >= s.c.stall()
 }
 
 // unqueue takes a stream out of the queue, and leaves its turn to another.

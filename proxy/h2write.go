@@ -272,6 +272,9 @@ func (c *h2Conn) tick(now time.Time) error {
 			return &h2Error{code: h2NoError, why: "idle"}
 		}
 		c.arm(until)
+	case !c.asked.IsZero() && c.writing: // and it may take what comes before slowly
+		c.asked = now
+		c.arm(now.Add(h2Answer))
 	case !c.asked.IsZero() && !now.Before(c.asked.Add(h2Answer)):
 		return errH2Gone
 	case !c.asked.IsZero():
