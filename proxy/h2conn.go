@@ -43,7 +43,8 @@ type h2Conn struct {
 	in      h2Input
 	dec     *hpack.Decoder
 	head    h2Head
-	settled bool // the client's first SETTINGS have come
+	settled bool      // the client's first SETTINGS have come
+	by      time.Time // when what is being read must be complete; zero when nothing is
 
 	mu       sync.Mutex
 	streams  map[uint32]*h2Stream // of requests being served
@@ -72,7 +73,6 @@ type h2Conn struct {
 	idle     time.Time            // when active became 0
 	heard    time.Time            // when something was last read
 	asked    time.Time            // when a PING of ours went out that was not answered; zero when none did
-	by       time.Time            // when what is being read must be complete; zero when nothing is
 	armed    time.Time            // the deadline for reading
 	timer    *time.Timer          // of leaving
 	gather   func()               // writeAll, made once
@@ -192,7 +192,9 @@ func (c *h2Conn) readFrame() error {
 		return err
 	}
 	err = c.handle(f, b[h2FrameHead:h2FrameHead+f.length])
-	c.in.took(h2FrameHead + f.length)
+	if c.in.took(h2FrameHead + f.length); !c.head.open {
+		c.by = time.Time{} // what comes next has its own time
+	}
 	return err
 }
 

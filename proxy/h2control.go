@@ -44,6 +44,9 @@ func (c *h2Conn) takeSettings(f h2Frame, p []byte) error {
 	case f.has(h2Ack):
 		return c.spendLocked(1)
 	}
+	if len(p) > 6*h2SettingsMost {
+		return &h2Error{code: h2EnhanceYourCalm, why: "more settings than there are"}
+	}
 	for ; len(p) > 0; p = p[6:] {
 		if err := c.set(binary.BigEndian.Uint16(p), binary.BigEndian.Uint32(p[2:])); err != nil {
 			return err
@@ -53,6 +56,10 @@ func (c *h2Conn) takeSettings(f h2Frame, p []byte) error {
 	c.put(appendFrame(c.output(), 0, h2Settings, h2Ack, 0))
 	return c.control(4)
 }
+
+// h2SettingsMost is how many settings a frame may hold: each may touch every stream.
+// Seven have a meaning, and clients add one that has none.
+const h2SettingsMost = 32
 
 // set takes one setting.
 func (c *h2Conn) set(id uint16, value uint32) error {

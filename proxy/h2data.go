@@ -117,5 +117,6 @@ func (c *h2Conn) owe(n int) {
 		c.put(appendNumberFrame(c.output(), h2WindowUpdate, 0, uint32(c.owed)))
 		c.room += int64(c.owed)
 		c.owed = 0
+		c.writeSoon() // the client may have nothing else to wait for
 	}
 }

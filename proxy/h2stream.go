@@ -167,7 +167,8 @@ func (s *h2Stream) finish() {
 		c.budget.earn(h2AnswerEarns)
 	}
 	c.owe(len(s.body) - s.read)
-	s.body, s.read, s.afterGone = s.body[:0], 0, nil
+	s.forgetBody()
+	s.afterGone = nil
 	delete(c.streams, s.id)
 	if c.active--; c.active == 0 {
 		c.rest()
@@ -304,7 +305,7 @@ func (s *h2Stream) keep(b []byte) {
 func (s *h2Stream) take(p []byte) int {
 	n := copy(p, s.body[s.read:])
 	if s.read += n; s.read == len(s.body) {
-		s.body, s.read = s.body[:0], 0
+		s.forgetBody()
 	}
 	s.c.owe(n)
 	if s.owed += n; s.owed >= h2StreamWindow/4 && !s.remote {
@@ -322,8 +323,16 @@ func (s *h2Stream) stopBody() {
 	defer s.c.mu.Unlock()
 	s.unwanted = true
 	s.c.owe(len(s.body) - s.read)
-	s.body, s.read = s.body[:0], 0
+	s.forgetBody()
 	s.wakeReader()
+}
+
+// forgetBody empties the body. What a burst of it took is given back: the request may
+// last for long, and what many of them have is not bounded by the windows.
+func (s *h2Stream) forgetBody() {
+	if s.body, s.read = s.body[:0], 0; cap(s.body) > 2*copySize {
+		s.body = nil
+	}
 }
 
 // requestTrailer is Request.Trailer.
