@@ -334,6 +334,49 @@ func TestParkedClientStays(t *testing.T) {
 	}
 }
 
+// TestVigilIsNotHeldUp: a client that takes nothing of its answer, and then sends a
+// record that TLS answers with an alert, holds up nobody but itself.
+func TestVigilIsNotHeldUp(t *testing.T) {
+	main := newBackend(t, "main")
+	main.answers(func(w net.Conn, r *bufio.Reader, s seen) bool {
+		if !strings.Contains(s.line, "large") {
+			return main.sayName(w, r, s)
+		}
+		const size = 64 << 20
+		fmt.Fprintf(w, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", size)
+		for range size >> 16 {
+			if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+				return false
+			}
+		}
+		return true
+	})
+	f := h1Front(t, oneSite(main, "timeouts: { stall: 20s }\n"), true)
+	raw, err := net.Dial("tcp", f.https)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	raw.(*net.TCPConn).SetReadBuffer(4 << 10)
+	slow := tls.Client(raw, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}, ServerName: "matrix.example.com"})
+	if _, err := io.WriteString(slow, "GET /_matrix/large HTTP/1.1\r\nHost: matrix.example.com\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is parked", isParked(1))
+	time.Sleep(time.Second) // and its answer is stuck
+	raw.Write(append([]byte{23, 3, 3, 0, 19}, make([]byte, 19)...))
+	time.Sleep(200 * time.Millisecond)
+
+	c := f.rawConn(f.https, "http/1.1")
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	io.WriteString(c, "GET /_matrix/x HTTP/1.1\r\nHost: matrix.example.com\r\n\r\n")
+	var b [12]byte
+	if _, err := io.ReadFull(c, b[:]); err != nil {
+		t.Errorf("another client: %q %v", b, err)
+		raw.Close() // ends it
+	}
+}
+
 // TestOwnStops: what is under way is answered, and told that the connection ends;
 // what is idle ends at once; who has only just come may still ask.
 func TestOwnStops(t *testing.T) {

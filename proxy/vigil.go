@@ -41,8 +41,9 @@ type watched struct {
 	c          *h1Conn
 	prev, next *watched
 	where      uint8
-	armed      bool // the kernel will say something
-	deaf       bool // to bytes that come, for some have come
+	armed      bool          // the kernel will say something
+	deaf       bool          // to bytes that come, for some have come
+	asked      chan struct{} // closed when TLS has said whether its client has ended; nil when nobody asks it
 	id         uint64
 	platform   watchedPlatform
 }
@@ -95,6 +96,11 @@ func (v *vigil) begin(w *watched) {
 func (v *vigil) end(w *watched) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if asked := w.asked; asked != nil {
+		v.mu.Unlock()
+		<-asked
+		v.mu.Lock()
+	}
 	v.dismiss(w)
 }
 
@@ -154,16 +160,7 @@ func (v *vigil) round() {
 // when it does.
 func (v *vigil) park(w *watched) {
 	in := &w.c.in
-	switch {
-	case !in.empty() || in.inside:
-		w.deaf = true
-	case in.socket.buffered() > 0:
-		if in.socket.farewell(in.socket.ahead()) && w.c.decrypt() {
-			v.gone(w)
-			return
-		}
-		w.deaf = true
-	}
+	w.deaf = !in.empty() || in.inside || in.socket.buffered() > 0
 	if w.id == 0 {
 		v.lastID++
 		w.id = v.lastID
@@ -171,6 +168,10 @@ func (v *vigil) park(w *watched) {
 			v.parked = map[uint64]*watched{}
 		}
 		v.parked[w.id] = w
+	}
+	if in.empty() && !in.inside && in.socket.farewell(in.socket.ahead()) {
+		v.ask(w, false)
+		return
 	}
 	v.arm(w)
 }
@@ -187,11 +188,47 @@ func (v *vigil) notice(id uint64, hung bool) {
 	if w.armed = false; w.where != watchedParked {
 		return
 	}
-	if hung || !w.deaf && w.c.hasLeft(&w.deaf) {
+	if hung {
 		v.gone(w)
 		return
 	}
+	if w.asked != nil {
+		return // it is armed again when that is known
+	}
+	if !w.deaf {
+		var left, ask bool
+		if left, w.deaf, ask = w.c.hasLeft(); left {
+			v.gone(w)
+			return
+		}
+		if ask {
+			v.ask(w, true)
+			return
+		}
+	}
 	v.arm(w)
+}
+
+// ask has TLS say whether a client has ended its side; gather, when it has to be read
+// from the system first. It may have to send an alert, behind an answer that the client
+// does not take: nobody but the connection itself waits for that.
+func (v *vigil) ask(w *watched, gather bool) {
+	asked := make(chan struct{})
+	w.asked = asked
+	go func() {
+		left := (!gather || w.c.socket.gather() == nil) && w.c.decrypt()
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		w.asked = nil
+		close(asked)
+		switch {
+		case w.where != watchedParked:
+		case left:
+			v.gone(w)
+		default:
+			v.arm(w)
+		}
+	}()
 }
 
 // gone ends the requests of a client.
@@ -202,10 +239,11 @@ func (v *vigil) gone(w *watched) {
 
 // hasLeft says whether a client's side of the connection has ended, with nothing
 // in it that is still to be read: net/http cannot tell an end of one side from one
-// of both either. It sets ahead when there is something.
-func (c *h1Conn) hasLeft(ahead *bool) bool {
+// of both either. ahead says that there is something, and ask, that only TLS knows
+// whether that is such an end.
+func (c *h1Conn) hasLeft() (left, ahead, ask bool) {
 	if c.socket.raw == nil {
-		return false
+		return false, false, false
 	}
 	var b [64]byte
 	var n int
@@ -215,14 +253,13 @@ func (c *h1Conn) hasLeft(ahead *bool) bool {
 	})
 	switch {
 	case failed != nil:
-		return true
+		return true, false, false
 	case err != nil: // or what was noticed is over, as that of the request before
-		return !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
+		return !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR), false, false
 	case n == 0:
-		return true
+		return true, false, false
 	}
-	*ahead = true
-	return c.socket.farewell(b[:n]) && c.socket.gather() == nil && c.decrypt()
+	return false, true, c.socket.farewell(b[:n])
 }
 
 // farewell says whether b may be what TLS says when it ends: an alert, which TLS 1.3
