@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -203,4 +204,43 @@ func TestOutOfFiles(t *testing.T) {
 	if status, _, _ := failure(err); status != 503 {
 		t.Errorf("the client gets %d", status)
 	}
+}
+
+// TestAcceptShortOfMemory: a listener that could not accept one connection accepts the
+// next.
+func TestAcceptShortOfMemory(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		f := e.front(t, oneSite(newBackend(t, "main"), ""), false)
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		address := l.Addr().String()
+		f.server.accept(f.server.routed[0], &shortListener{Listener: l}, nil)
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(3 * time.Second))
+		io.WriteString(c, "GET /_matrix/x HTTP/1.1\r\nHost: matrix.example.com\r\n\r\n")
+		var b [12]byte
+		if _, err := io.ReadFull(c, b[:]); err != nil {
+			t.Errorf("%q %v\n%s", b, err, f.messages.String())
+		}
+	})
+}
+
+// shortListener has no memory for the first connection.
+type shortListener struct {
+	net.Listener
+	tried bool
+}
+
+func (l *shortListener) Accept() (net.Conn, error) {
+	if !l.tried {
+		l.tried = true
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: l.Addr(), Err: os.NewSyscallError("accept4", syscall.ENOMEM)}
+	}
+	return l.Listener.Accept()
 }

@@ -126,6 +126,9 @@ func (l stallListener) Accept() (net.Conn, error) {
 	for {
 		nc, err := l.Listener.Accept()
 		if err != nil {
+			if passes(err) {
+				err = passing{err}
+			}
 			return nil, err
 		}
 		c := &stallConn{Conn: nc, stall: l.stall}
@@ -134,6 +137,32 @@ func (l stallListener) Accept() (net.Conn, error) {
 		}
 		nc.Close()
 	}
+}
+
+// passing is an error of a listener that says so: others may yet be accepted.
+type passing struct{ error }
+
+// Timeout implements net.Error.
+func (passing) Timeout() bool { return false }
+
+// Temporary implements net.Error.
+func (passing) Temporary() bool { return true }
+
+func (p passing) Unwrap() error { return p.error }
+
+// passes says whether a listener's error is about memory or the one connection
+// (accept(2), "Error handling"); Go takes these for its end.
+func passes(err error) bool {
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
+		return false
+	}
+	switch errno {
+	case syscall.ENOMEM, syscall.ENOBUFS, syscall.EPERM, syscall.EPROTO, syscall.ENOPROTOOPT, syscall.ENETDOWN,
+		syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH:
+		return true
+	}
+	return false
 }
 
 // stall is how long a body may stand still.
