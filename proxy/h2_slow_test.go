@@ -257,3 +257,33 @@ func TestH2ManySettings(t *testing.T) {
 	p.framer.WriteSettings(all...)
 	p.expect("goaway 0 ENHANCE_YOUR_CALM")
 }
+
+// TestNoHeadTimeout: timeouts.head: 0s is no bound, over HTTP/2 as over HTTP/1.1 and
+// with the other engine.
+func TestNoHeadTimeout(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		f := e.front(t, oneSite(newBackend(t, "main"), "timeouts: { head: 0s }\n"), true)
+		c := f.rawConn(f.https, "h2")
+		c.SetDeadline(time.Now().Add(5 * time.Second))
+		time.Sleep(100 * time.Millisecond)
+		io.WriteString(c, h2Preface)
+		time.Sleep(100 * time.Millisecond)
+		c.Write(appendFrame(nil, 0, h2Settings, 0, 0))
+		b := make([]byte, 9)
+		if _, err := io.ReadFull(c, b); err != nil || b[3] != h2Settings {
+			t.Fatalf("% x %v", b, err)
+		}
+		// A frame in two pieces.
+		ping := appendFrame(nil, 8, h2Ping, 0, 0)
+		c.Write(ping)
+		time.Sleep(100 * time.Millisecond)
+		c.Write(make([]byte, 8))
+		text := make([]byte, 0, 512)
+		for !bytes.Contains(text, appendFrame(nil, 8, h2Ping, h2Ack, 0)) {
+			n, err := c.Read(text[len(text):cap(text)])
+			if text = text[:len(text)+n]; err != nil {
+				t.Fatalf("% x %v", text, err)
+			}
+		}
+	})
+}

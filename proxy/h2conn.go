@@ -121,7 +121,7 @@ func (c *h2Conn) serve() {
 	c.idle = time.Now()
 	c.heard, c.moved = c.idle, c.idle
 	c.budget = h2Budget{left: h2BudgetMost, at: c.idle}
-	c.arm(c.idle.Add(c.own.head))
+	c.arm(c.settledBy(c.idle))
 	c.mu.Unlock()
 	err := c.in.preface()
 	if err == nil {

@@ -235,7 +235,7 @@ func (c *h2Conn) waits(midway bool) {
 	switch {
 	case !midway:
 		c.by = time.Time{}
-	case c.by.IsZero() && c.settled:
+	case c.by.IsZero() && c.settled && c.own.head > 0:
 		c.by = time.Now().Add(c.own.head)
 		c.arm(c.by)
 	}
@@ -249,6 +249,15 @@ func (c *h2Conn) hears() {
 	c.mu.Unlock()
 }
 
+// settledBy is when the client must have sent what a connection begins with; without
+// timeouts.head, when to look again.
+func (c *h2Conn) settledBy(now time.Time) time.Time {
+	if c.own.head <= 0 {
+		return now.Add(h2Silence)
+	}
+	return c.idle.Add(c.own.head)
+}
+
 // tick looks, when the deadline for reading has passed, what was waited for. It
 // sets the next one, or returns why the connection ends.
 func (c *h2Conn) tick(now time.Time) error {
@@ -257,8 +266,8 @@ func (c *h2Conn) tick(now time.Time) error {
 	switch {
 	case c.leaving == h2Closes && c.active == 0:
 		return errH2Done
-	case !c.settled && now.Before(c.idle.Add(c.own.head)):
-		c.arm(c.idle.Add(c.own.head))
+	case !c.settled && now.Before(c.settledBy(now)):
+		c.arm(c.settledBy(now))
 	case !c.settled || !c.by.IsZero() && !now.Before(c.by):
 		return &h2Error{code: h2NoError, why: "what was begun was not completed in time"}
 	case !c.by.IsZero():
