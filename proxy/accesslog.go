@@ -18,6 +18,7 @@ type accessLog struct {
 	gathered []byte        // lines that nobody writes yet
 	spare    []byte        // takes its turn with gathered
 	writing  chan struct{} // closed when all is written; nil when nobody writes
+	torn     bool          // the last line in out is not whole; of who writes
 }
 
 // maxGathered is how many bytes of lines wait to be written, at most and but for one.
@@ -47,18 +48,18 @@ func (l *accessLog) add(line []byte) {
 // about to add a line, so that a busy server makes one system call for many. A log
 // that cannot be written, as on a full disk, stops no request: its lines are lost.
 func (l *accessLog) write() {
-	torn := false
 	for {
 		runtime.Gosched()
 		lines := l.take()
 		if lines == nil {
 			return
 		}
-		if torn {
-			_, _ = l.out.Write([]byte("\n")) // or its rest would spoil the next line
+		if l.torn { // its rest would spoil the next line
+			_, err := l.out.Write([]byte("\n"))
+			l.torn = err != nil
 		}
 		n, err := l.out.Write(lines)
-		torn = n > 0 && err != nil
+		l.torn = err != nil && (n > 0 || l.torn)
 		l.mu.Lock()
 		l.spare = lines[:0]
 		l.mu.Unlock()

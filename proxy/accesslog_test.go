@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -107,4 +108,36 @@ func BenchmarkAccessLine(b *testing.B) {
 		buf = x.appendLine(buf[:0])
 	}
 	b.SetBytes(int64(len(buf)))
+}
+
+// TestAccessLogTorn: a line that was torn by a full disk spoils no other, however
+// long the disk is full and whether or not lines come all the while.
+func TestAccessLogTorn(t *testing.T) {
+	for _, attempts := range []int{0, 1, 3} {
+		var out bytes.Buffer
+		tears, full := true, false
+		l := newAccessLog(writerFunc(func(p []byte) (int, error) {
+			if full {
+				return 0, syscall.ENOSPC
+			}
+			if tears {
+				tears, full = false, attempts > 0
+				out.Write(p[:3])
+				return 3, syscall.ENOSPC
+			}
+			return out.Write(p)
+		}))
+		l.add([]byte("first line\n"))
+		l.flush(time.Minute)
+		for range attempts {
+			l.add([]byte("lost line\n"))
+			l.flush(time.Minute)
+		}
+		full = false
+		l.add([]byte("next line\n"))
+		l.flush(time.Minute)
+		if got := out.String(); !strings.HasSuffix(got, "\nnext line\n") {
+			t.Errorf("%d attempts: %q", attempts, got)
+		}
+	}
 }
