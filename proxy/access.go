@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,16 @@ func (x *exchange) log() {
 	*line = x.appendLine((*line)[:0])
 	x.proxy.accessLog.add(*line)
 	lineBuffers.takeBack(line)
+}
+
+// shown is a client's address as messages may have it.
+func (p *Proxy) shown(peer netip.AddrPort) string {
+	if p != nil {
+		if st := p.state.Load(); st != nil && st.cfg.Logging.Addresses == "masked" {
+			return mask(peer.Addr()).String()
+		}
+	}
+	return peer.String()
 }
 
 // lineBuffers hold lines of the access log while they are written down.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -220,5 +221,38 @@ func TestSecretPaths(t *testing.T) {
 	do(t, f.client(f.https, true), "GET", "https://matrix.example.com/hookshot/webhooks/cec3d7a2PLANTED", nil)
 	if line := f.lines()[0]; strings.Contains(f.written(), "PLANTED") || !strings.HasPrefix(line["path"].(string), "/hookshot/webhooks") {
 		t.Errorf("logged: %s", f.log)
+	}
+}
+
+// TestTokenBehindUnderscore: what joins a token to a word with an underscore hides it
+// from nobody who reads the log.
+func TestTokenBehindUnderscore(t *testing.T) {
+	for _, path := range []string{"/_matrix/client/v3/access_token_syt_YWxpY2U_secret/x", "/x/token_mct_secret", "/x/token_c3l0X1lXeHBZMlU"} {
+		if got := loggedPath(path); !strings.Contains(got, redacted) {
+			t.Errorf("%s is logged as %s", path, got)
+		}
+	}
+}
+
+// TestMaskedMessages: logging.addresses: masked holds for messages as well.
+func TestMaskedMessages(t *testing.T) {
+	f := h1Front(t, oneSite(newBackend(t, "main"), "logging: { level: debug, addresses: masked }\n"), true)
+	var messages lockedBuffer
+	f.server.routed[0].(*own).log = slog.New(slog.NewJSONHandler(&messages, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	for _, secure := range []bool{false, true} {
+		var c net.Conn
+		if secure {
+			c = f.rawConn(f.https, "http/1.1")
+			io.WriteString(c, "nonsense\r\n\r\n")
+		} else {
+			c, _ = net.Dial("tcp", f.https)
+			io.WriteString(c, "nonsense")
+		}
+		io.Copy(io.Discard, c)
+		c.Close()
+	}
+	eventually(t, "both are told of", func() bool { return strings.Count(messages.String(), "\n") >= 2 })
+	if text := messages.String(); strings.Contains(text, "127.0.0.1") {
+		t.Error(text)
 	}
 }

@@ -222,7 +222,7 @@ func (c *h1Conn) refuse(h *h1Head, err error) bool {
 	if !errors.As(err, &r) {
 		return c.bye()
 	}
-	c.own.log.Debug("connection", "detail", "request refused: "+r.text, "status", r.status, "client", c.peer.String())
+	c.own.log.Debug("connection", "detail", "request refused: "+r.text, "status", r.status, "client", c.own.proxy.shown(c.peer))
 	if _, err := c.nc.Write(r.answer(h.method == "HEAD")); err != nil {
 		return c.bye()
 	}

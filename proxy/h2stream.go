@@ -113,7 +113,7 @@ func (s *h2Stream) serve() {
 	defer func() {
 		p := recover()
 		if p != nil {
-			s.c.own.log.Error("connection", slog.String("detail", fmt.Sprintf("http2: panic serving %v: %v\n%s", s.c.peer, p, debug.Stack())))
+			s.c.own.log.Error("connection", slog.String("detail", fmt.Sprintf("http2: panic serving %v: %v\n%s", s.c.own.proxy.shown(s.c.peer), p, debug.Stack())))
 			s.aborted = true
 		}
 		if s.finish(); p == nil {

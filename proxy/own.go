@@ -151,7 +151,7 @@ func after(wait time.Duration) time.Time {
 
 // fail notes that the handshake did not succeed, and tells whom it may help.
 func (g *greeting) fail(err error) {
-	g.own.log.Debug("connection", "detail", "TLS handshake error from "+g.RemoteAddr().String()+": "+err.Error())
+	g.own.log.Debug("connection", "detail", "TLS handshake error from "+g.own.proxy.shown(peerOf(g.RemoteAddr()))+": "+clientError(err))
 	var re tls.RecordHeaderError
 	if errors.As(err, &re) && re.Conn != nil && looksLikeHTTP(re.RecordHeader) {
 		_, _ = g.Write([]byte("HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"))

@@ -134,7 +134,7 @@ func showsToken(s []byte) bool {
 			return true
 		case c < ' ' || c == 0x7f || c == '\\' || c == '&' && i+1 < len(s) && s[i+1] == '#':
 			return true
-		case isAlphanumeric(c) || c == '_':
+		case isAlphanumeric(c):
 			if i == start && codedStarts[0][lower(c)] && i+1 < len(s) && codedStarts[1][lower(s[i+1])] && begins(s[i:], codedPrefixes) {
 				return true
 			}
