@@ -55,7 +55,7 @@ type attempt struct {
 
 // newService builds every part and opens every port, or nothing: an error means
 // that no port is open and no goroutine runs.
-func newService(path string, logs *logs) (*service, error) {
+func newService(path string, logs *logs) (_ *service, err error) {
 	cfg, err := load(path)
 	if err != nil {
 		return nil, err
@@ -67,6 +67,11 @@ func newService(path string, logs *logs) (*service, error) {
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.metrics = proxy.NewMetrics(s.registry)
 	s.proxy = proxy.New(s.metrics, s.log, logs.requests)
+	defer func() {
+		if err != nil {
+			s.proxy.Close() // ends the probes
+		}
+	}()
 	swap, err := s.prepare(cfg)
 	if err != nil {
 		return nil, err

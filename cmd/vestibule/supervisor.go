@@ -42,6 +42,7 @@ func (s *supervisor) tell(assignments ...string) {
 	c, err := net.DialUnix(s.socket.Net, nil, &s.socket)
 	if err == nil {
 		defer c.Close()
+		_ = c.SetWriteDeadline(time.Now().Add(time.Second)) // a stop and a reload do not wait for one that hangs
 		_, err = c.Write([]byte(strings.Join(assignments, "\n")))
 	}
 	if err != nil {
