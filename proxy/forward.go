@@ -168,12 +168,16 @@ const maxTries = 3
 
 // judge lets the health of a process know how an exchange with it ended. A kept
 // connection that was closed meanwhile says nothing about it, nor does a client
-// that left.
+// that left. Nor does what a client can bring about: Synapse breaks the connection
+// over a body that is too large (synapse/http/site.py, handleContentChunk), and is
+// slow when it waits for another server. Whether it hangs, its probes tell, sooner.
 func (x *exchange) judge(c *conn, err error) {
 	switch {
 	case err == nil || errors.Is(err, errMisrouted):
 		c.at.health.answered()
-	case x.left(err) || errors.Is(err, errUpload) || c.reused && errors.Is(err, errUnsent):
+	case x.left(err) || errors.Is(err, errUpload):
+	case (c.reused || x.streamed) && errors.Is(err, errUnsent):
+	case x.by.synapse && timedOut(err):
 	default:
 		c.at.failed(err)
 	}

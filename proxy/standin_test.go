@@ -316,3 +316,38 @@ func TestMisroutedBroken(t *testing.T) {
 		}
 	}
 }
+
+// TestNotEjected: what a client can bring about says nothing about a process: Synapse
+// breaks the connection over a body that is too large (synapse/http/site.py,
+// handleContentChunk), and waits for other servers for longer than timeouts.response.
+func TestNotEjected(t *testing.T) {
+	for name, large := range map[string]bool{"large": true, "slow": false} {
+		t.Run(name, func(t *testing.T) {
+			main, worker := newBackend(t, "main"), newBackend(t, "worker")
+			worker.answers(func(w net.Conn, r *bufio.Reader, s seen) bool {
+				switch {
+				case strings.HasPrefix(s.line, "POST"):
+					w.(*net.TCPConn).SetLinger(0)
+					return false
+				case strings.Contains(s.line, "/profile/"):
+					time.Sleep(300 * time.Millisecond)
+				}
+				return worker.sayName(w, r, s)
+			})
+			f := &front{t: t, probed: true}
+			f.open(f.load("timeouts: { response: 100ms }\n" + workers(main, "generic", worker.url())))
+			c := f.client(f.https, true)
+			for range failuresToEject + 1 {
+				if !large {
+					do(t, c, "GET", "https://matrix.example.com/_matrix/client/v3/profile/%40u%3Aa.example", nil)
+				} else if resp, err := c.Post("https://matrix.example.com/_matrix/client/v3/search", "", io.LimitReader(zeros{}, 1<<20)); err == nil {
+					resp.Body.Close()
+				}
+				time.Sleep(failuresApart)
+			}
+			if _, text := do(t, c, "GET", "https://matrix.example.com/_matrix/client/v3/publicRooms", nil); text != "worker" {
+				t.Errorf("%s answers for the worker: %s", text, f.messages)
+			}
+		})
+	}
+}
