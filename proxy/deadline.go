@@ -15,27 +15,34 @@ import (
 func Deadline(t *configs.Timeouts, d *routing.Decision, target string) (limit time.Duration, key string) {
 	switch d.Endpoint {
 	case configs.ClassSync:
-		return pollTime(target) + t.SyncMargin.Std(), "timeouts.sync_margin"
+		return waitTime(target, "timeout=") + t.SyncMargin.Std(), "timeouts.sync_margin"
 	case configs.ClassInitialSync:
-		if polling := pollTime(target) + t.SyncMargin.Std(); polling > t.InitialSync.Std() {
+		if polling := waitTime(target, "timeout=") + t.SyncMargin.Std(); polling > t.InitialSync.Std() {
 			return polling, "timeouts.sync_margin"
 		}
 		return t.InitialSync.Std(), "timeouts.initial_sync"
 	}
-	if d.Rule.Remote {
-		return t.Federation.Std(), "timeouts.federation"
+	if limit, key = t.Response.Std(), "timeouts.response"; d.Rule.Remote {
+		limit, key = t.Federation.Std(), "timeouts.federation"
 	}
-	return t.Response.Std(), "timeouts.response"
+	if d.Endpoint == configs.ClassMedia { // Synapse waits a minute at most for what is not uploaded yet (synapse/media/_base.py)
+		limit += min(waitTime(target, "timeout_ms="), time.Minute)
+	}
+	return limit, key
 }
 
-// pollTime is the timeout parameter of a long poll; at most an hour, so that
-// no client keeps a connection for ever.
-func pollTime(target string) time.Duration {
+// waitTime is a parameter that says how many milliseconds a client wants to wait; at
+// most an hour, so that no client keeps a connection for ever.
+func waitTime(target, parameter string) time.Duration {
 	_, query, _ := strings.Cut(target, "?")
 	for query != "" {
-		var pair string
-		pair, query, _ = strings.Cut(query, "&")
-		if v, ok := strings.CutPrefix(pair, "timeout="); ok {
+		pair := query
+		if i := strings.IndexAny(query, "&;"); i >= 0 { // as Twisted does (twisted/web/http.py, parse_qs)
+			pair, query = query[:i], query[i+1:]
+		} else {
+			query = ""
+		}
+		if v, ok := strings.CutPrefix(pair, parameter); ok {
 			ms, err := strconv.ParseInt(v, 10, 64)
 			if (err == nil || errors.Is(err, strconv.ErrRange)) && ms > 0 {
 				return time.Duration(min(ms, time.Hour.Milliseconds())) * time.Millisecond

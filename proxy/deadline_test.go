@@ -29,6 +29,9 @@ func TestDeadline(t *testing.T) {
 		{configs.ClassInitialSync, false, "/sync?timeout=600000", 11*time.Minute + 30*time.Second, "timeouts.sync_margin"},
 		{configs.ClassMain, true, "/x", 5 * time.Minute, "timeouts.federation"},
 		{configs.ClassMain, false, "/x?timeout=30000", time.Minute, "timeouts.response"},
+		{configs.ClassSync, false, "/sync?since=s1;timeout=30000", 2 * time.Minute, "timeouts.sync_margin"}, // as Twisted reads it
+		{configs.ClassMedia, false, "/download/a/b?timeout_ms=20000", 80 * time.Second, "timeouts.response"},
+		{configs.ClassMedia, false, "/download/a/b?timeout_ms=3600000", 2 * time.Minute, "timeouts.response"},
 	} {
 		d := &routing.Decision{Endpoint: c.endpoint, Rule: &routing.Rule{Remote: c.remote}}
 		got, key := Deadline(timeouts, d, c.target)
