@@ -45,15 +45,26 @@ type address struct {
 // take returns an idle connection that still looks alive, or dials. The request
 // it is for counts as under way from here on; release ends that.
 func (a *address) take(ctx context.Context) (*conn, error) {
-	a.inflight.Add(1)
+	a.begin()
 	if c := a.reuse(); c != nil {
 		return c, nil
 	}
 	c, err := a.dial(ctx)
 	if err != nil {
-		countDown(&a.inflight, "requests under way")
+		a.end()
 	}
 	return c, err
+}
+
+// begin counts a request until end.
+func (a *address) begin() {
+	a.inflight.Add(1)
+	a.up.busy.Add(1)
+}
+
+func (a *address) end() {
+	countDown(&a.inflight, "requests under way")
+	countDown(&a.up.busy, "requests under way at an upstream")
 }
 
 // reuse returns an idle connection that still looks alive, or nil.
@@ -74,7 +85,7 @@ func (a *address) reuse() *conn {
 // release ends what take began: the connection is kept when it may carry
 // another request, else closed.
 func (a *address) release(c *conn, reuse bool) {
-	countDown(&a.inflight, "requests under way")
+	a.end()
 	if reuse && !c.closed {
 		a.give(c)
 	} else {
@@ -102,7 +113,7 @@ func (a *address) pop() *conn {
 // dial opens a connection, or says again why the last attempt failed, if that was
 // a moment ago: all who wait for a process to come back share the attempts.
 func (a *address) dial(ctx context.Context) (*conn, error) {
-	if err := a.health.recent(time.Now()); err != nil {
+	if err := a.health.recent(time.Now(), redial); err != nil {
 		return nil, err
 	}
 	if err := a.up.reserve(); err != nil {
@@ -149,8 +160,12 @@ func (a *address) handshake(ctx context.Context, nc net.Conn) (net.Conn, error) 
 }
 
 // refused notes that no connection could be made, and how long it took to find
-// that out.
+// that out. A machine that says nothing is gone, and with it the other end of the
+// connections that are idle, of which nobody tells: who took one would wait long.
 func (a *address) refused(err error, took time.Duration) {
+	if timedOut(err) {
+		a.forget()
+	}
 	if a.health.refused(err, took, time.Now()) {
 		a.log().Warn("an upstream is down", "error", err.Error())
 	}

@@ -7,12 +7,16 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"vestibule/configs"
+	"vestibule/routing"
 )
 
 // book is a name server that says what it is told; "" takes the name away.
@@ -387,5 +391,58 @@ func TestJitter(t *testing.T) {
 	}
 	if len(seen) < 100 {
 		t.Errorf("only %d different pauses", len(seen))
+	}
+}
+
+// TestMaxConnsOfOldAddress: requests at an address that the name does not lead to any
+// more count for max_conns, and others are not held for them while a process is free.
+func TestMaxConnsOfOldAddress(t *testing.T) {
+	port, _ := crew(t, "127.0.7.1", "127.0.7.2")
+	s := &nameServer{answer: leads("127.0.7.1")}
+	u := namedUpstream(t, s, port, time.Second)
+	u.max = 1
+	v, err := newUpstream(configs.Upstream{URL: newBackend(t, "free").url()}, upstreamID{connect: time.Second}, nil, quietLog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pool{upstreams: []*Upstream{u, v}, weights: []int64{1, 1}, ranks: routing.NewRendezvous([]string{u.Name, v.Name}, nil), hold: 500 * time.Millisecond}
+	key := []byte("k0")
+	for i := 1; p.ranks.Rank(key, nil) != 0; i++ {
+		key = fmt.Appendf(nil, "k%d", i)
+	}
+	held, err := p.connect(t.Context(), key, time.Now(), false) // a long poll
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.at.release(held, false)
+	s.answers(leads("127.0.7.2")) // the container is replaced, the old one finishes its polls
+	time.Sleep(fresh + 100*time.Millisecond)
+	if _, err := u.resolve(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c, err := p.connect(t.Context(), key, time.Now(), false)
+	if err != nil {
+		t.Fatalf("%v (busy: %v) although a process is free", err, errors.Is(err, errMaxConns))
+	}
+	c.at.release(c, false)
+}
+
+// TestMachineGone: nobody is sent over the idle connections to a machine that answers
+// nothing any more.
+func TestMachineGone(t *testing.T) {
+	u, err := newUpstream(configs.Upstream{URL: newBackend(t, "b").url()}, upstreamID{connect: time.Second}, nil, quietLog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := u.found.Load().list[0]
+	c, err := a.take(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.release(c, true)
+	a.refused(&net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}, 5*time.Second) // as a probe finds
+	if c := a.reuse(); c != nil {
+		c.close()
+		t.Error("a connection to a machine that is gone is used again")
 	}
 }

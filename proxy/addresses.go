@@ -34,6 +34,10 @@ const maxAddresses = 64
 // container that comes back under another address is to be found at once.
 const fresh = time.Second
 
+// lookAgain is how soon a name is looked up again that leads nowhere, as while a
+// container restarts. It is no shorter, for the question may travel far.
+const lookAgain = 250 * time.Millisecond
+
 // patience is how long a new connection waits for a name server when it is known
 // where the name led before.
 const patience = 500 * time.Millisecond
@@ -127,7 +131,7 @@ func (u *Upstream) ask() (*addresses, *question, error) {
 	if u.asking != nil {
 		return set, u.asking, nil
 	}
-	if err := u.named.recent(now); err != nil {
+	if err := u.named.recent(now, lookAgain); err != nil {
 		return nil, nil, err
 	}
 	if set != nil && now.Before(u.askAgain) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vestibule/configs"
+	"vestibule/routing"
 )
 
 // nameServer answers as it is told, and counts the questions.
@@ -187,5 +188,24 @@ func TestRetiredWhileAsked(t *testing.T) {
 	c.at.release(c, true)
 	if n := u.open.Load(); n != 0 {
 		t.Errorf("%d connections are kept", n)
+	}
+}
+
+// TestLookupsOfNothing: a container that stays away is no reason to flood a name server.
+func TestLookupsOfNothing(t *testing.T) {
+	s := &nameServer{answer: isGone}
+	u := namedUpstream(t, s, "1", time.Second)
+	p := &pool{upstreams: []*Upstream{u}, weights: []int64{1}, ranks: routing.NewRendezvous([]string{u.Name}, nil), hold: 500 * time.Millisecond}
+	start := time.Now()
+	var wg sync.WaitGroup
+	for i := range 100 { // clients that come one after the other
+		wg.Go(func() {
+			time.Sleep(time.Duration(i) * 20 * time.Millisecond)
+			p.connect(t.Context(), nil, time.Now(), false)
+		})
+	}
+	wg.Wait()
+	if took, n := time.Since(start), s.asked.Load(); float64(n) > took.Seconds()*5 {
+		t.Errorf("%d lookups in %s", n, took)
 	}
 }

@@ -52,6 +52,7 @@ type health struct {
 	unwell    bool // so did the last probes
 	since     time.Time
 	err       error // the last failure
+	refusal   error // of the last dial that failed
 	failedAt  time.Time
 	retryAt   time.Time // when a dial may succeed again
 	probes    int       // failed probes in a row
@@ -86,16 +87,16 @@ func (h *health) takes(now time.Time, key uint32) bool {
 	return part >= 1 || part*(1<<32) > float64(key)
 }
 
-// recent is the failure of a dial that was made a moment ago, nil when another
+// recent is the failure of a dial that was made less than wait ago, nil when another
 // should be made.
-func (h *health) recent(now time.Time) error {
+func (h *health) recent(now time.Time, wait time.Duration) error {
 	if h.blocked.Load() == 0 {
 		return nil
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.refusing && now.Sub(h.failedAt) < redial {
-		return h.err
+	if h.refusing && now.Sub(h.failedAt) < wait {
+		return h.refusal
 	}
 	return nil
 }
@@ -106,7 +107,7 @@ func (h *health) refused(err error, took time.Duration, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.begin(now)
-	h.refusing, h.err, h.failedAt = true, err, now
+	h.refusing, h.err, h.refusal, h.failedAt = true, err, err, now
 	h.retryAt = now.Add(max(cooldown, 2*took))
 	h.block(now)
 	news := !h.told && (h.known || now.Sub(h.since) >= mayStart)
@@ -222,7 +223,7 @@ func (h *health) block(now time.Time) {
 func (h *health) away() (since time.Time, err error, away bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.since, h.err, h.refusing
+	return h.since, h.refusal, h.refusing
 }
 
 // word is "up", "down" or, before anything was seen, "unknown"; with why it is

@@ -14,7 +14,7 @@ var errTest = errors.New("test")
 func TestRefusedHealth(t *testing.T) {
 	var h health
 	now := time.Now()
-	if !h.ready(now) || h.recent(now) != nil {
+	if !h.ready(now) || h.recent(now, redial) != nil {
 		t.Error("nothing is known, and it is passed over")
 	}
 	if h.refused(errTest, 0, now) {
@@ -23,7 +23,7 @@ func TestRefusedHealth(t *testing.T) {
 	if h.ready(now.Add(cooldown-1)) || !h.ready(now.Add(cooldown)) {
 		t.Error("it is passed over for another time than the cooldown")
 	}
-	if h.recent(now.Add(redial-1)) == nil || h.recent(now.Add(redial)) != nil {
+	if h.recent(now.Add(redial-1), redial) == nil || h.recent(now.Add(redial), redial) != nil {
 		t.Error("attempts are not shared for as long as they should be")
 	}
 	if h.reached(now.Add(time.Second)) || !h.ready(now) {

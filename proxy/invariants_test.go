@@ -166,6 +166,7 @@ func TestCounterInvariants(t *testing.T) {
 		return func() {
 			c := exchanged(t, get, ok2)
 			c.at.inflight.Store(inflight)
+			c.at.up.busy.Store(1)
 			c.at.open.Store(open)
 			c.at.up.open.Store(upstream)
 			c.at.release(c, false)

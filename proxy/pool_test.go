@@ -8,6 +8,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"vestibule/configs"
+	"vestibule/routing"
 )
 
 // workers is a site with a class of several processes.
@@ -167,5 +170,27 @@ func TestDialErrorsMove(t *testing.T) {
 		if who, status := syncAs(t, f, user); who != "alive" {
 			t.Errorf("user %d: %d from %q", user, status, who)
 		}
+	}
+}
+
+// TestHeldAfterProbe: a process that hung is restarted while a probe waits. Who finds it
+// refusing connections is held, whatever became of that probe.
+func TestHeldAfterProbe(t *testing.T) {
+	u, err := newUpstream(configs.Upstream{URL: "http://" + freeAddress(t)}, upstreamID{connect: time.Second}, nil, quietLog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pool{upstreams: []*Upstream{u}, weights: []int64{1}, ranks: routing.NewRendezvous([]string{u.Name}, nil), hold: 300 * time.Millisecond}
+	a := u.found.Load().list[0]
+	for range probesToBeUnwell {
+		a.probed(errTest) // it hangs
+	}
+	a.dial(t.Context()) // it was ended: somebody's dial is refused,
+	a.probed(errTest)   // and the probe under way breaks off
+	start := time.Now()
+	_, err = p.connect(t.Context(), nil, start, false)
+	if took := time.Since(start); !absent(err) || took < p.hold {
+		status, _, _ := failure(err)
+		t.Errorf("held for %s instead of %s, then %d: %v", took, p.hold, status, err)
 	}
 }

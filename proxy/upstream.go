@@ -38,6 +38,7 @@ type Upstream struct {
 	stop    context.CancelFunc   // ends the probes
 
 	open     atomic.Int64 // connections, used or idle
+	busy     atomic.Int64 // requests, at addresses of before as well
 	standIns atomic.Int64 // requests for which its pool stands in for another class
 	named    health       // whether the name leads anywhere
 	found    atomic.Pointer[addresses]
@@ -91,11 +92,11 @@ func (u *Upstream) locate(target string) error {
 func (u *Upstream) take(ctx context.Context, c *choosing) (*conn, error) {
 	if set := u.found.Load(); set != nil {
 		a := set.choose(c)
-		a.inflight.Add(1)
+		a.begin()
 		if got := a.reuse(); got != nil {
 			return got, nil
 		}
-		countDown(&a.inflight, "requests under way")
+		a.end()
 	}
 	set, err := u.resolve(ctx)
 	if err != nil {
@@ -146,7 +147,7 @@ func (u *Upstream) unreserve() {
 }
 
 // full says whether all the connections that max_conns allows are in use.
-func (u *Upstream) full() bool { return u.max > 0 && u.inflight() >= u.max }
+func (u *Upstream) full() bool { return u.max > 0 && u.busy.Load() >= u.max }
 
 // inflight is how many requests are under way.
 func (u *Upstream) inflight() (n int64) {
