@@ -107,6 +107,9 @@ func (u *Upstream) check(at spot) {
 		at.require("url")
 	}
 	if u.URL == "" {
+		if at.written() && at.node.kind == scalarNode {
+			at.fail("is empty", `write "http://host:port", or remove it`)
+		}
 		return
 	}
 	if message, hint := upstreamMistake(u.URL); message != "" {

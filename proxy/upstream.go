@@ -80,6 +80,9 @@ func (u *Upstream) locate(target string) error {
 	if err != nil {
 		return fmt.Errorf("reading the address of upstream %s: %w", u.Name, err)
 	}
+	if host == "" {
+		return fmt.Errorf("reading the address of upstream %q: it names no host", u.Name)
+	}
 	if _, err := netip.ParseAddr(host); err == nil {
 		u.keep([]string{target})
 		return nil
