@@ -94,6 +94,13 @@ func (t *Timeouts) check(at spot) {
 	} {
 		at.key(timeout.key).atMost(timeout.value, timeout.most)
 	}
+	for key, value := range map[string]Duration{
+		"response": t.Response, "sync_margin": t.SyncMargin, "initial_sync": t.InitialSync, "federation": t.Federation,
+	} {
+		if wait := at.key(key); wait.written() && value == 0 {
+			wait.fail("0 leaves no time for any answer", "write how long it may take, such as 60s, or remove it")
+		}
+	}
 	if stall := at.key("stall"); stall.written() && t.Stall.Std() < time.Second {
 		stall.fail(t.Stall.String()+" is too short", "write at least 1s; without it, 60s is the bound")
 	}

@@ -74,6 +74,9 @@ func (r *Route) check(at spot) {
 	r.checkMatch(at)
 	r.checkRewrite(at)
 	r.checkAction(at)
+	if allow := at.key("allow"); allow.written() && len(r.Allow) == 0 {
+		allow.fail("the list is empty", "remove it to let everybody in, or write status: 403 to let nobody in")
+	}
 	checkHeaders(at.key("request_headers"))
 	checkHeaders(at.key("response_headers"))
 	at.key("basic_auth_file").unsupported("close the route with allow")
