@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -89,7 +90,11 @@ func (l *loader) include(root *node, path string, stack []string) {
 	}
 	seen := map[string]bool{}
 	for _, item := range f.value.items {
-		if item.kind != scalarNode || item.value == "" {
+		if item.kind != scalarNode || item.isNull() {
+			continue // reported when the key is decoded
+		}
+		if item.value == "" {
+			l.fail(item.place, "include", "is empty", "name a file, or remove it")
 			continue
 		}
 		for _, file := range l.expand(item, filepath.Dir(path)) {
@@ -102,11 +107,22 @@ func (l *loader) include(root *node, path string, stack []string) {
 			}
 			l.included[absolute(file)] = item.place
 			if further := l.read(file, item.place, stack); further != nil {
-				further.fields = slices.DeleteFunc(further.fields, func(f *field) bool { return f.key == "include" })
+				further.fields = slices.DeleteFunc(further.fields, l.takeInclude)
 				l.merge(root, further, "")
 			}
 		}
 	}
+}
+
+// takeInclude tells whether a field is that of files to include, which is not
+// merged: what is wrong with it is reported here.
+func (l *loader) takeInclude(f *field) bool {
+	if f.key != "include" {
+		return false
+	}
+	var names []string
+	decode(spot{path: f.key, node: f.value, place: f.value.place, problems: &l.problems}, reflect.ValueOf(&names).Elem())
+	return true
 }
 
 // mayInclude refuses cycles, files included from two places, and depth.
@@ -132,16 +148,28 @@ func (l *loader) expand(item *node, directory string) []string {
 	if !filepath.IsAbs(pattern) {
 		pattern = filepath.Join(directory, pattern)
 	}
+	if !strings.ContainsAny(item.value, wildcards) {
+		if _, err := os.Lstat(pattern); errors.Is(err, fs.ErrNotExist) {
+			l.fail(item.place, "include", quote(item.value)+" does not exist", "")
+			return nil
+		}
+		return []string{pattern} // what else is wrong is found when it is read
+	}
 	files, err := filepath.Glob(pattern)
 	switch {
 	case err != nil:
 		l.fail(item.place, "include", quote(item.value)+" is not a pattern", `a "[" needs its "]"`)
-	case len(files) == 0 && !strings.ContainsAny(item.value, `*?[`):
-		l.fail(item.place, "include", quote(item.value)+" does not exist", "")
+	case len(files) == 0: // of what it may not read, Glob says nothing
+		_, err := os.ReadDir(filepath.Dir(pattern[:strings.IndexAny(pattern, wildcards)]))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			l.fail(item.place, "include", reason(err), "let the user that vestibule runs as read this directory")
+		}
 	}
 	slices.Sort(files)
 	return files
 }
+
+const wildcards = `*?[`
 
 func absolute(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {

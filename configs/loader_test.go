@@ -106,6 +106,22 @@ func TestIncludeMistakes(t *testing.T) {
 			},
 			`local.yaml:1:17: certificates.issuer: is already set at main.yaml:2:17 (hint: keep one of them)`,
 		}, {
+			"an included file that includes without a list", map[string]string{
+				"main.yaml":  "include: [local.yaml]" + mainFile,
+				"local.yaml": "include: more.yaml\n", "more.yaml": "nonsense: true\n",
+			},
+			`local.yaml:1:10: include: expected a list, got a single value (hint: write ["more.yaml"])`,
+		}, {
+			"an included file that includes nothing", map[string]string{
+				"main.yaml": "include: [local.yaml]" + mainFile, "local.yaml": "include: [null]\n",
+			},
+			`local.yaml:1:11: include[0]: has no value (hint: give it one or remove the key)`,
+		}, {
+			"a pattern in what is no directory", map[string]string{ // one that is closed is the same, but not for root
+				"main.yaml": "include: [\"gen/*.yaml\"]" + mainFile, "gen": "a file\n",
+			},
+			`main.yaml:1:11: include: reading gen: not a directory (hint: let the user that vestibule runs as read this directory)`,
+		}, {
 			"a mapping met by a list", map[string]string{
 				"main.yaml":  "include: [local.yaml]" + mainFile,
 				"local.yaml": "certificates: [internal]\n",
