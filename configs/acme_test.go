@@ -178,3 +178,13 @@ func TestACMEDefaults(t *testing.T) {
 		"names":     []string{"example.com", "matrix.example.com"},
 	})
 }
+
+// TestCertificateWithoutNames: clients look at nothing else, and serve refuses it.
+func TestCertificateWithoutNames(t *testing.T) {
+	certificate, key := selfSigned(t)
+	got := problemsOf(t, map[string]string{"c.pem": certificate, "k.pem": key,
+		"main.yaml": "certificates: { issuer: files, files: [{ certificate: c.pem, key: k.pem }] }\nsites: [{ server_name: example.com, synapse: { main: \"http://a:1\" } }]\n"})
+	if !strings.Contains(got, "certificates.files[0].certificate: ") || !strings.Contains(got, "names no host in subjectAltName") {
+		t.Error(got)
+	}
+}

@@ -95,8 +95,13 @@ func (f *CertificateFile) check(at spot) {
 	if !okChain || !okKey {
 		return
 	}
-	if _, err := tls.X509KeyPair(chain, key); err != nil {
+	pair, err := tls.X509KeyPair(chain, key)
+	switch {
+	case err != nil:
 		at.key("certificate").fail("certificate and key do not go together: "+strings.TrimPrefix(err.Error(), "tls: "), "")
+	case len(pair.Leaf.DNSNames)+len(pair.Leaf.IPAddresses) == 0:
+		at.key("certificate").fail(quote(f.Certificate)+" names no host in subjectAltName, which is all that clients look at",
+			"make it with -addext subjectAltName=DNS:matrix.example.com")
 	}
 }
 
