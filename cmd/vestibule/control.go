@@ -53,7 +53,7 @@ func listenControl(path string, s *service) (*control, error) {
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.status()) })
 	mux.HandleFunc("GET /certificates", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.certs.Certificates()) })
 	mux.HandleFunc("POST /certificates/obtain", func(w http.ResponseWriter, r *http.Request) {
-		serveSteps(w, r, obtaining(s.certs, managed(s.proxy.Config())))
+		serveSteps(w, r, obtaining(s.certs, s.managed(s.proxy.Config())))
 	})
 	mux.HandleFunc("POST /certificates/renew", func(w http.ResponseWriter, r *http.Request) {
 		serveSteps(w, r, renewing(s.certs, r.URL.Query().Get("name")))

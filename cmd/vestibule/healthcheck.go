@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -20,14 +21,17 @@ func healthcheck(c *call) int {
 		return status
 	}
 	location := configs.Locate(*path)
-	if len(location.Admin) == 0 {
-		return c.fail(fmt.Errorf("the admin entrypoint is off (hint: give entrypoints.admin.addresses an address)"))
-	}
 	what := "/livez"
 	if *ready {
 		what = "/readyz"
 	}
-	text, err := askAdmin(answersAt(location), what)
+	var text string
+	var err error
+	for _, a := range answersAt(location) {
+		if text, err = askAdmin(a, what); !errors.Is(err, errNoAnswer) {
+			break
+		}
+	}
 	if err != nil {
 		return c.fail(err)
 	}
@@ -35,16 +39,21 @@ func healthcheck(c *call) int {
 	return exitOK
 }
 
-// answersAt is where a running server can be asked for the admin pages. Where systemd
-// opened the sockets of the admin entrypoint, only systemd knows; the control socket
-// answers the same there.
-func answersAt(location configs.Location) configs.Address {
+// errNoAnswer is returned when nobody answers where the admin pages should be.
+var errNoAnswer = errors.New("does not answer")
+
+// answersAt is where a running server can be asked for the admin pages. The control
+// socket answers the same: where the admin entrypoint is off, where systemd opened its
+// sockets, which only systemd knows, and where the file names another address that
+// only a restart applies.
+func answersAt(location configs.Location) []configs.Address {
+	control := configs.Address("unix:" + location.Control)
 	for _, a := range location.Admin {
 		if network, _ := a.Network(); network != "fd" {
-			return a
+			return []configs.Address{a, control}
 		}
 	}
-	return configs.Address("unix:" + location.Control)
+	return []configs.Address{control}
 }
 
 // askAdmin gets a page of the admin entrypoint; anything but 200 is an error.
@@ -61,7 +70,7 @@ func askAdmin(a configs.Address, what string) (string, error) {
 	defer client.CloseIdleConnections()
 	resp, err := client.Get("http://admin" + what)
 	if err != nil {
-		return "", fmt.Errorf("the admin entrypoint %s does not answer: %w (hint: is vestibule running, with this configuration?)", address, err)
+		return "", fmt.Errorf("the admin entrypoint %s %w: %w (hint: is vestibule running, with this configuration?)", address, errNoAnswer, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 4096))

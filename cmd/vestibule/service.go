@@ -161,8 +161,8 @@ func headerOf(fields [][2]string) proxy.Header {
 // start begins to answer.
 func (s *service) start() {
 	cfg := s.proxy.Config()
-	s.certs.Load(context.Background(), managed(cfg)) // for who waits since the vestibule before this one
-	s.certs.Manage(context.Background(), managed(cfg))
+	s.certs.Load(context.Background(), s.managed(cfg)) // for who waits since the vestibule before this one
+	s.certs.Manage(context.Background(), s.managed(cfg))
 	s.server.Start()
 	s.control.start()
 	s.log.Info("serving", "version", versionText(), "config", s.path, "sites", len(cfg.Sites), "names", cfg.CertificateNames())
@@ -212,6 +212,15 @@ func managed(cfg *configs.Config) []string {
 	return cfg.CertificateNames()
 }
 
+// managed is the function of this name for a process whose listeners were opened at
+// its start: whether they end TLS, no reload changes.
+func (s *service) managed(cfg *configs.Config) []string {
+	if managed(s.boot) == nil {
+		return nil
+	}
+	return cfg.CertificateNames()
+}
+
 // reload reads the configuration again and applies it, or keeps the old one.
 func (s *service) reload() attempt {
 	s.mu.Lock()
@@ -236,7 +245,7 @@ func (s *service) reload() attempt {
 	}
 	swap()
 	s.level.Set(logLevel(cfg))
-	s.certs.Manage(context.Background(), managed(cfg))
+	s.certs.Manage(context.Background(), s.managed(cfg))
 	a.OK, a.Changes = true, changes(s.boot, old, cfg)
 	s.note(a)
 	s.log.Info("configuration applied", "changes", a.Changes)
@@ -265,7 +274,7 @@ func (s *service) ready(siteName string) (bool, string) {
 	}
 	var missing []string
 	for _, site := range sites {
-		if !cfg.Entrypoints.HTTPS.TLS || s.certs.Ready(site.Host) {
+		if !s.boot.Entrypoints.HTTPS.TLS || s.certs.Ready(site.Host) {
 			return true, ""
 		}
 		missing = append(missing, site.Host)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -177,5 +178,64 @@ func TestAdminPages(t *testing.T) {
 	}
 	if status, _ := s.ask("/reload"); status != 404 {
 		t.Errorf("/reload on the admin entrypoint: %d", status)
+	}
+}
+
+// rewrite changes the file of a running service.
+func (s *testService) rewrite(old, now string) {
+	s.t.Helper()
+	text, err := os.ReadFile(s.path)
+	if err != nil || !bytes.Contains(text, []byte(old)) {
+		s.t.Fatalf("%v: %s", err, text)
+	}
+	if err := os.WriteFile(s.path, bytes.ReplaceAll(text, []byte(old), []byte(now)), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// TestReloadKeepsCertificates: whether the open ports end TLS is settled at start, so
+// a reload that says otherwise leaves them their certificates.
+func TestReloadKeepsCertificates(t *testing.T) {
+	s := newTestService(t, sayName("main"), "")
+	s.rewrite(`"] }`, `"], tls: false }`) // on all four; those of http and admin go back
+	text, _ := os.ReadFile(s.path)
+	var lines []string
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "  http:") || strings.HasPrefix(line, "  admin:") {
+			line = strings.Replace(line, ", tls: false", "", 1)
+		}
+		lines = append(lines, line)
+	}
+	if err := os.WriteFile(s.path, []byte(strings.Join(lines, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if a := s.reload(); !a.OK || !strings.Contains(strings.Join(a.Changes, "\n"), "entrypoints.https.tls changed: restart to apply it") {
+		t.Fatalf("%+v", a)
+	}
+	if status, body := s.get("/_matrix/client/versions"); status != 200 {
+		t.Errorf("%d %s", status, body)
+	}
+}
+
+// TestReloadRefusesEmptyUpstream: "" once ended the process at its first probe.
+func TestReloadRefusesEmptyUpstream(t *testing.T) {
+	s := newTestService(t, sayName("main"), "")
+	s.rewrite(`synapse: { main: "`, `synapse: { federation: "", main: "`)
+	if a := s.reload(); a.OK || !strings.Contains(a.Error, "sites[0].synapse.federation: is empty") {
+		t.Errorf("%+v", a)
+	}
+}
+
+// TestHealthcheckOfSavedFile: a file that is saved and not applied does not make a
+// running server look dead.
+func TestHealthcheckOfSavedFile(t *testing.T) {
+	s := newTestService(t, http.NotFoundHandler(), "")
+	for _, addresses := range []string{`"` + freeAddress(t) + `"`, ""} {
+		s.rewrite(`admin: { addresses: ["`+s.admin+`"] }`, `admin: { addresses: [`+addresses+`] }`)
+		var out, errs bytes.Buffer
+		if status := run([]string{"healthcheck", "--config", s.path}, nil, &out, &errs); status != exitOK || out.String() != "alive\n" {
+			t.Errorf("%d %q %q", status, out.String(), errs.String())
+		}
+		s.rewrite(`admin: { addresses: [`+addresses+`] }`, `admin: { addresses: ["`+s.admin+`"] }`)
 	}
 }
