@@ -48,6 +48,9 @@ func (a Address) mistake() (message, hint string) {
 		return quote(text) + " is not an address", `write it as ":443", "127.0.0.1:443" or "[::1]:443"`
 	}
 	if host != "" {
+		if strings.EqualFold(host, "localhost") {
+			return quote(host) + " is not an IP address", "write " + quote("127.0.0.1:"+port)
+		}
 		if _, err := netip.ParseAddr(host); err != nil {
 			return quote(host) + " is not an IP address", `write an IP address, or nothing for all: ` + quote(":"+port)
 		}
