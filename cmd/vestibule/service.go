@@ -56,12 +56,13 @@ type attempt struct {
 // newService builds every part and opens every port, or nothing: an error means
 // that no port is open and no goroutine runs.
 func newService(path string, logs *logs) (_ *service, err error) {
-	cfg, err := load(path)
+	cfg, warnings, err := load(path)
 	if err != nil {
 		return nil, err
 	}
 	s := &service{path: path, log: logs.log, level: &logs.level, registry: prometheus.NewRegistry(), started: time.Now(), boot: cfg}
 	s.level.Set(logLevel(cfg))
+	s.warn(warnings)
 	collectEarly(cfg)
 	s.supervisor = newSupervisor(s.log)
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -122,16 +123,23 @@ func (s *service) listen(cfg *configs.Config) (*proxy.Listeners, error) {
 }
 
 // load reads a configuration that is to be served: what validate only warns
-// about, such as a missing key file, is an error here.
-func load(path string) (*configs.Config, error) {
+// about, such as a missing key file, is an error here. Other warnings stay.
+func load(path string) (_ *configs.Config, warnings configs.Problems, err error) {
 	cfg, problems := configs.Load(path)
 	if strict := problems.Strict(); strict.Failed() {
-		return nil, strict
+		return nil, nil, strict
 	}
 	if cfg == nil {
-		return nil, fmt.Errorf("reading %s: nothing to serve", path)
+		return nil, nil, fmt.Errorf("reading %s: nothing to serve", path)
 	}
-	return cfg, nil
+	return cfg, problems, nil
+}
+
+// warn logs what validate would warn about.
+func (s *service) warn(warnings configs.Problems) {
+	for _, w := range warnings {
+		s.log.Warn("configuration", "warning", w.String())
+	}
 }
 
 // prepare builds all that new requests need to meet cfg; swap lets them meet it.
@@ -229,7 +237,7 @@ func (s *service) reload() attempt {
 	defer func() { s.supervisor.tell("READY=1", "STATUS="+s.summary()) }()
 	a := attempt{At: time.Now()}
 	old := s.proxy.Config()
-	cfg, err := load(s.path)
+	cfg, warnings, err := load(s.path)
 	var swap func()
 	if err == nil {
 		swap, err = s.prepare(cfg)
@@ -245,6 +253,7 @@ func (s *service) reload() attempt {
 	}
 	swap()
 	s.level.Set(logLevel(cfg))
+	s.warn(warnings)
 	s.certs.Manage(context.Background(), s.managed(cfg))
 	a.OK, a.Changes = true, changes(s.boot, old, cfg)
 	s.note(a)

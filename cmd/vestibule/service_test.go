@@ -239,3 +239,14 @@ func TestHealthcheckOfSavedFile(t *testing.T) {
 		s.rewrite(`admin: { addresses: [`+addresses+`] }`, `admin: { addresses: ["`+s.admin+`"] }`)
 	}
 }
+
+// TestWarningsAreLogged: who only reloads reads what validate warns about, too.
+func TestWarningsAreLogged(t *testing.T) {
+	s := newTestService(t, sayName("main"), "")
+	var log bytes.Buffer
+	s.log = slog.New(slog.NewJSONHandler(&log, nil))
+	s.rewrite("entrypoints:\n", "trusted_proxies: [0.0.0.0/0]\nentrypoints:\n")
+	if a := s.reload(); !a.OK || !strings.Contains(log.String(), `"warning":"`) || !strings.Contains(log.String(), "trusted_proxies") {
+		t.Errorf("%+v\n%s", a, log.String())
+	}
+}

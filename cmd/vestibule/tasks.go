@@ -57,7 +57,7 @@ func (c *call) either(path, what string, alone func(*configs.Config, *acme.Manag
 	if !errors.Is(err, errNotRunning) {
 		return c.fail(err)
 	}
-	cfg, err := load(path)
+	cfg, _, err := load(path)
 	if err == nil {
 		err = mayWrite(cfg.Certificates.Storage.Directory)
 	}
@@ -224,7 +224,7 @@ func answerChallenges(cfg *configs.Config, certs *acme.Manager) (stop func(), er
 // when it has none, to a directory. It reads the storage, whether a server runs or
 // not: the directory need not be one that the server may write to.
 func (c *call) exportCertificates(path, directory string) int {
-	cfg, err := load(path)
+	cfg, _, err := load(path)
 	if err != nil {
 		return c.fail(err)
 	}
