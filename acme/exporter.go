@@ -289,6 +289,9 @@ func (t target) finish(directory string) error {
 // not followed: the directory may be somebody else's.
 func (t target) overwrite(name string, content []byte) error {
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|syscall.O_NOFOLLOW, t.mode)
+	if errors.Is(err, fs.ErrPermission) && t.mode&0o200 == 0 && t.open(name) == nil {
+		file, err = os.OpenFile(name, os.O_WRONLY|syscall.O_NOFOLLOW, 0)
+	}
 	if err != nil {
 		return err
 	}
@@ -301,6 +304,15 @@ func (t target) overwrite(name string, content []byte) error {
 		err = t.chown(name)
 	}
 	return err
+}
+
+// open lets us write a file again whose mode closes it to its owner too, such as 0440.
+func (t target) open(name string) error {
+	file, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Chmod(t.mode|0o200), file.Close())
 }
 
 // same tells whether a file is as it should be; its owner is looked at when it is

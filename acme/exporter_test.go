@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -216,5 +217,45 @@ func TestExportProblem(t *testing.T) {
 	eventually(t, "it is exported", func() bool { return w.log.has(`msg="certificates exported"`) })
 	if n := strings.Count(w.log.String(), `msg="certificates not exported"`); n != 1 {
 		t.Errorf("told %d times", n)
+	}
+}
+
+// TestExportReadOnlyMode: an export of a mode that its owner may only read is renewed as well.
+func TestExportReadOnlyMode(t *testing.T) {
+	t.Parallel()
+	directory, err := os.MkdirTemp("", "vestibule-export")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(directory) })
+	root := os.Getuid() == 0
+	if root {
+		if err := os.Chown(directory, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with its rights
+		if root {
+			syscall.RawSyscall(syscall.SYS_SETFSUID, nobody, 0, 0)
+		}
+		target := target{directory: directory, mode: 0o440, uid: -1, gid: -1}
+		var err error
+		for _, content := range []string{"old", "new"} {
+			if err == nil {
+				_, err = target.put("matrix.example.com", pair{[]byte(content), []byte(content)})
+			}
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	name := filepath.Join(directory, "matrix.example.com", exportedKey)
+	info, err := os.Stat(name)
+	content, _ := os.ReadFile(name)
+	if err != nil || info.Mode().Perm() != 0o440 || string(content) != "new" {
+		t.Errorf("%v, %q, %v", info.Mode(), content, err)
 	}
 }
