@@ -180,7 +180,7 @@ func (m *Manager) openAuthority() error {
 	if err != nil {
 		return storageProblem(m.directory, err)
 	}
-	m.storage = &certmagic.FileStorage{Path: m.directory}
+	m.storage = newStorage(m.directory)
 	m.authority, err = openAuthority(m.storage, m.pace.life, m.log)
 	if err != nil {
 		return storageProblem(m.directory, err)
@@ -207,7 +207,7 @@ func (m *Manager) openACME(cfg *configs.Config) error {
 		m.log.Error("storage cannot be written; certificates in it are served, and none is obtained",
 			"error", storageProblem(m.directory, err))
 	}
-	m.storage = &certmagic.FileStorage{Path: m.directory}
+	m.storage = newStorage(m.directory)
 	m.acme.Store(settings)
 	m.http01 = &httpSolver{storage: m.storage, answers: map[string]answer{}}
 	m.openCache(newIssuer(m, cfg.Certificates.ACME.DirectoryURL()))

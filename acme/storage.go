@@ -3,6 +3,7 @@ package acme
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,9 +11,55 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/caddyserver/certmagic"
 )
+
+// lockQuiet is how long the lock of a process at work cannot stay as it is: certmagic
+// rewrites it every five seconds.
+const lockQuiet = 12 * time.Second
+
+// storage is certmagic's, and takes over locks that it would respect for ever: of a
+// machine whose power failed while it wrote one, or whose clock was ahead.
+type storage struct{ *certmagic.FileStorage }
+
+func newStorage(directory string) storage {
+	return storage{&certmagic.FileStorage{Path: directory}}
+}
+
+// Lock implements certmagic.Locker.
+func (s storage) Lock(ctx context.Context, name string) error {
+	s.unjam(ctx, name)
+	return s.FileStorage.Lock(ctx, name)
+}
+
+// unjam removes a lock that tells no time, or one to come, unless somebody keeps it.
+func (s storage) unjam(ctx context.Context, name string) {
+	file := s.Filename("locks/" + certmagic.StorageKeys.Safe(name) + ".lock")
+	before, err := os.ReadFile(file)
+	if err != nil || !jammed(before) {
+		return
+	}
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(lockQuiet):
+	}
+	if now, err := os.ReadFile(file); err == nil && bytes.Equal(now, before) {
+		_ = os.Remove(file) // who cannot remove it cannot lock either, and says so
+	}
+}
+
+// jammed tells whether certmagic would wait for a lock for ever. An empty one it
+// takes over itself.
+func jammed(lock []byte) bool {
+	var note struct{ Updated time.Time }
+	if err := json.Unmarshal(lock, &note); err != nil {
+		return len(lock) > 0
+	}
+	return note.Updated.After(time.Now())
+}
 
 // openStorage makes sure that certificates can be kept in a directory, which is
 // created with mode 0700 when it is missing.

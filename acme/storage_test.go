@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestMain plays a whole process with another user's rights when it is asked to.
@@ -157,5 +158,34 @@ func TestStorageIsAFile(t *testing.T) {
 	want := "certificates.storage.directory: using " + name + ": mkdir " + name + ": not a directory (hint: name a directory)"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestLockLeftBehind: locks that a machine left behind when its power failed, or when its clock was ahead,
+// keep no name waiting.
+func TestLockLeftBehind(t *testing.T) {
+	t.Parallel()
+	ahead := time.Now().Add(365 * 24 * time.Hour).Format(time.RFC3339)
+	for what, content := range map[string]string{
+		"zeros":       strings.Repeat("\x00", 96),
+		"cut off":     `{"created":"2026-01-01T00:`,
+		"clock ahead": `{"created":"` + ahead + `","updated":"` + ahead + `"}` + "\n",
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			directory := t.TempDir()
+			if err := os.Mkdir(filepath.Join(directory, "locks"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			write(t, filepath.Join(directory, "locks", "issue_cert_matrix.example.com.lock"), []byte(content))
+			m := newTestManager(t, internalConfig(directory), brisk)
+			defer func() {
+				if t.Failed() {
+					t.Logf("an operator reads: %+v", find(m, "matrix.example.com"))
+				}
+			}()
+			m.Manage(t.Context(), []string{"matrix.example.com"})
+			eventually(t, "it is obtained", func() bool { return m.Ready("matrix.example.com") })
+		})
 	}
 }
