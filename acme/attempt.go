@@ -29,14 +29,19 @@ var errLeft = errors.New("left to the name's keeper")
 func (m *Manager) keep(ctx context.Context, name string) error {
 	defer m.ledger.step(name, "")
 	ctx = context.WithValue(ctx, ours{}, true)
-	err := m.magic.ManageSync(ctx, []string{name})
+	err := m.hold(ctx, name)
 	if err != nil && m.discardTorn(ctx, name) {
-		err = m.magic.ManageSync(ctx, []string{name})
-	}
-	if err == nil {
-		err = m.tend(ctx, name)
+		err = m.hold(ctx, name)
 	}
 	return m.judge(name, err)
+}
+
+// hold takes a certificate into memory, and renews it if that is due.
+func (m *Manager) hold(ctx context.Context, name string) error {
+	if err := m.magic.ManageSync(ctx, []string{name}); err != nil {
+		return err
+	}
+	return m.tend(ctx, name)
 }
 
 // judge finds out whether the storage is the reason of an error: certmagic's
@@ -150,6 +155,9 @@ func (m *Manager) renew(ctx context.Context, name string, force bool) error {
 // certificate leaves such a pair behind, and certmagic would stumble over it
 // for ever. The lock is the one certmagic writes under, so nobody is in between.
 func (m *Manager) discardTorn(ctx context.Context, name string) bool {
+	if !m.torn(ctx, name) {
+		return false // without the lock, which another process may hold for long
+	}
 	if err := m.storage.Lock(ctx, issueLock(name)); err != nil {
 		return false
 	}
@@ -236,7 +244,11 @@ func (m *Manager) Renew(ctx context.Context, name string) error {
 	if m.cached(name) == nil {
 		err = m.keep(ctx, name)
 	} else {
-		err = m.judge(name, m.renew(ctx, name, true))
+		err = m.renew(ctx, name, true)
+		if err != nil && m.discardTorn(ctx, name) {
+			err = m.renew(ctx, name, true)
+		}
+		err = m.judge(name, err)
 	}
 	if err == nil {
 		k.note(nil, m.due(ctx, name))

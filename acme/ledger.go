@@ -81,18 +81,31 @@ func (l *ledger) stepOf(name string) string {
 	return l.steps[name]
 }
 
-// listen calls f with every step until stop is called.
+// listen calls f with every step until stop is called, and never again once stop has
+// returned: a step that was under way might come later.
 func (l *ledger) listen(f func(name, step string)) (stop func()) {
+	var mu sync.Mutex
+	over := false
+	listener := func(name, step string) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !over {
+			f(name, step)
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.listeners == nil {
 		l.listeners = map[*func(name, step string)]struct{}{}
 	}
-	l.listeners[&f] = struct{}{}
+	l.listeners[&listener] = struct{}{}
 	return func() {
 		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.listeners, &f)
+		delete(l.listeners, &listener)
+		l.mu.Unlock()
+		mu.Lock()
+		over = true
+		mu.Unlock()
 	}
 }
 

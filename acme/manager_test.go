@@ -611,3 +611,46 @@ func TestUpdate(t *testing.T) {
 	}
 	server.given(t, m.Root(), "example.edu", "matrix.example.com")
 }
+
+// TestListenerStops: whoever has stopped listening is told nothing any more: what they would write to is
+// gone.
+func TestListenerStops(t *testing.T) {
+	t.Parallel()
+	for range 20 { // of two listeners either may be first
+		var l ledger
+		told, entered, release := false, make(chan struct{}), make(chan struct{})
+		stopFirst := l.listen(func(string, string) {
+			close(entered)
+			<-release
+		})
+		stop := l.listen(func(string, string) { told = true })
+		stepped := make(chan struct{})
+		go func() {
+			l.step(host, "step")
+			close(stepped)
+		}()
+		<-entered
+		stop()
+		before := told
+		close(release)
+		<-stepped
+		stopFirst()
+		if told != before {
+			t.Fatal("told after it stopped listening")
+		}
+	}
+}
+
+// TestSpoiltWhileHeld: what is stored is spoilt while its certificate is in memory: the next renewal
+// replaces it.
+func TestSpoiltWhileHeld(t *testing.T) {
+	t.Parallel()
+	directory := t.TempDir()
+	m := newTestManager(t, internalConfig(directory), brisk)
+	manage(t, m, "matrix.example.com")
+	before := find(m, "matrix.example.com").Serial
+	write(t, filepath.Join(directory, "certificates", "internal", "matrix.example.com", "matrix.example.com.json"), []byte("{"))
+	if err := m.Renew(t.Context(), "matrix.example.com"); err != nil || find(m, "matrix.example.com").Serial == before {
+		t.Errorf("%v, serial %s", err, find(m, "matrix.example.com").Serial)
+	}
+}
