@@ -1,8 +1,10 @@
 package acme
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -515,4 +517,59 @@ func TestSettingsProblems(t *testing.T) {
 			t.Errorf("left %q", left)
 		}
 	}
+}
+
+// TestGivenUpWhileMaking: a record that OVH makes after the order was given up stays noted, and is deleted.
+func TestGivenUpWhileMaking(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{})
+	m := w.start(t)
+	account := m.settings().entries[0].dns.account
+	slow := &late{account.transport, make(chan struct{}), make(chan struct{})}
+	account.transport = slow
+	r := &record{Name: host, Account: account.identity(), Zone: "example.org", Sub: "_acme-challenge.matrix", Value: "ours", Created: time.Now()}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-slow.reached
+		cancel()
+	}()
+	if err := m.journal().publish(ctx, account, r); err == nil {
+		t.Fatal("published")
+	}
+	<-slow.served
+	if left := w.texts("example.org"); len(left) != 1 {
+		t.Fatalf("not made: %q", left)
+	}
+	m.sweepAll(t.Context())
+	if left := w.texts("example.org"); len(left) != 0 {
+		t.Errorf("left behind for ever: %q", left)
+	}
+}
+
+// late carries POST /record out after its caller has gone, as servers do.
+type late struct {
+	next            http.RoundTripper
+	reached, served chan struct{}
+}
+
+func (l *late) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/record") {
+		return l.next.RoundTrip(r)
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	kept := r.Clone(context.WithoutCancel(r.Context()))
+	kept.Body = io.NopCloser(bytes.NewReader(body))
+	close(l.reached)
+	<-r.Context().Done()
+	go func() {
+		defer close(l.served)
+		time.Sleep(500 * time.Millisecond)
+		if response, err := l.next.RoundTrip(kept); err == nil {
+			response.Body.Close()
+		}
+	}()
+	return nil, r.Context().Err()
 }

@@ -24,6 +24,12 @@ type record struct {
 	Doubtful bool `json:"doubtful,omitempty"`
 }
 
+// settling is how long a request may be carried out after nobody waits for its answer
+// any more. Until then, that a record is not there does not mean that it never is.
+const settling = 2 * time.Minute
+
+var errUnsettled = errors.New("OVH may still make it: the request was given up while it was under way")
+
 // recordTTL is the least that OVH takes, in seconds.
 const recordTTL = 60
 
@@ -122,6 +128,9 @@ func (a *ovhAccount) removeOthers(ctx context.Context, r *record) error {
 	}
 	if err != nil {
 		return err
+	}
+	if len(found) == 0 && r.ID == 0 && r.Doubtful && time.Since(r.Created).Abs() < settling {
+		return errUnsettled
 	}
 	for _, id := range found {
 		if err := a.erase(ctx, r.Zone, id); err != nil {
