@@ -172,7 +172,7 @@ func (e *dnsEntry) checkDelegation(ctx context.Context, at placement) error {
 	if shared || len(zone.NameServers) == 0 {
 		return nil
 	}
-	remedy := "at the registrar, set its name servers to " + strings.Join(zone.NameServers, " and ") + "; or use http01"
+	remedy := "at the registrar, set its name servers to " + strings.Join(zone.NameServers, " and ") + "; or use http01; or, where this network has a DNS of its own, set resolvers to a public one"
 	if len(hosts) == 0 {
 		return newFault(remedy, "the zone %s is in the OVH account, but is delegated to nobody", at.zone)
 	}
