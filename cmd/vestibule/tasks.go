@@ -76,11 +76,13 @@ func (c *call) either(path, what string, alone func(*configs.Config, *acme.Manag
 // doAlone does a task as long as no server runs, and shows the certificates of the
 // names.
 func (c *call) doAlone(ctx context.Context, cfg *configs.Config, certs *acme.Manager, names []string, do task) error {
-	stop, err := answerChallenges(cfg, certs)
-	if err != nil {
-		return err
+	if slices.ContainsFunc(names, func(name string) bool { c := cfg.Challenge(name); return c != nil && c.HTTP01 != nil }) {
+		stop, err := answerChallenges(cfg, certs)
+		if err != nil {
+			return err
+		}
+		defer stop()
 	}
-	defer stop()
 	if err := do(ctx, c.say); err != nil {
 		return err
 	}
@@ -141,13 +143,13 @@ func obtaining(certs *acme.Manager, names []string) task {
 }
 
 // renewingAlone is renewing where no server keeps the name: the certificate is
-// first taken from storage. One that was not there is new, and is left alone.
+// first taken from storage. One that was not there, or was due, is new and left alone.
 func renewingAlone(certs *acme.Manager, name string) task {
 	return func(ctx context.Context, say func(string)) error {
 		if err := certs.Obtain(ctx, []string{name}, say); err != nil {
 			return err
 		}
-		if slices.ContainsFunc(certs.Stats(), func(s acme.Stats) bool { return s.Obtained > 0 }) {
+		if slices.ContainsFunc(certs.Stats(), func(s acme.Stats) bool { return s.Obtained+s.Renewed > 0 }) {
 			return nil
 		}
 		certs.Manage(ctx, []string{name})

@@ -2,10 +2,17 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,6 +21,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"vestibule/acme"
 	"vestibule/acme/ovhtest"
@@ -184,5 +192,92 @@ sites:
 	}
 	if n := orders.Load(); n != 0 {
 		t.Errorf("the authority was asked %d times", n)
+	}
+}
+
+// TestRenewAlone: a certificate that is due is renewed once, not twice.
+func TestRenewAlone(t *testing.T) {
+	const name = "matrix.example.com"
+	cfg := configs.Default()
+	cfg.Certificates.Issuer = "internal"
+	cfg.Certificates.Storage.Directory = t.TempDir()
+	open := func() *acme.Manager {
+		certs, err := acme.New(cfg, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return certs
+	}
+	first := open()
+	if err := first.Obtain(t.Context(), []string{name}, nil); err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	expire(t, cfg.Certificates.Storage.Directory, name)
+
+	certs := open()
+	defer certs.Close()
+	if err := renewingAlone(certs, name)(t.Context(), func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	if stats := certs.Stats(); len(stats) != 1 || stats[0].Renewed != 1 {
+		t.Errorf("%+v", stats)
+	}
+}
+
+// expire replaces a stored certificate by one that ended a minute ago.
+func expire(t *testing.T, directory, name string) {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	bundle := filepath.Join(directory, "internal", "authority.pem")
+	authority, err := tls.LoadX509KeyPair(bundle, bundle)
+	must(err)
+	stored := filepath.Join(directory, "certificates", "internal", name, name)
+	pair, err := tls.LoadX509KeyPair(stored+".crt", stored+".key")
+	must(err)
+	leaf := *pair.Leaf
+	leaf.SerialNumber, leaf.NotBefore, leaf.NotAfter = big.NewInt(7), time.Now().Add(-25*time.Hour), time.Now().Add(-time.Minute)
+	der, err := x509.CreateCertificate(rand.Reader, &leaf, authority.Leaf, pair.Leaf.PublicKey, authority.PrivateKey)
+	must(err)
+	must(os.WriteFile(stored+".crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+}
+
+// TestAloneWithoutPort: names proven by DNS do not need the port that another
+// program holds, whatever proves other names.
+func TestAloneWithoutPort(t *testing.T) {
+	held, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("token\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := configs.Default()
+	cfg.Certificates.Storage.Directory = t.TempDir()
+	cfg.Entrypoints.HTTP.Addresses = []configs.Address{configs.Address(held.Addr().String())}
+	cfg.Certificates.ACME = &configs.ACME{Email: "ops@example.com", Challenges: []configs.Challenge{
+		{Zone: "example.com", DNS01: &configs.DNS01{OVH: &configs.OVH{Endpoint: "http://127.0.0.1:9/1.0", AccessTokenFile: token}}},
+		{HTTP01: &configs.HTTP01{}},
+	}}
+	certs, err := acme.New(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer certs.Close()
+	reached := errors.New("reached")
+	c := &call{stdout: io.Discard, stderr: io.Discard}
+	do := func(context.Context, func(string)) error { return reached }
+	if err := c.doAlone(t.Context(), cfg, certs, []string{"matrix.example.com"}, do); !errors.Is(err, reached) {
+		t.Errorf("dns01 alone: %v", err)
+	}
+	if err := c.doAlone(t.Context(), cfg, certs, []string{"matrix.example.com", "example.net"}, do); err == nil || errors.Is(err, reached) {
+		t.Errorf("http01 among them: %v", err)
 	}
 }
