@@ -20,7 +20,7 @@ func (c *Config) check(at spot) {
 	c.checkAddresses(at)
 	c.checkClaims(at.key("sites"))
 	c.checkMains(at.key("sites"))
-	c.checkRoutes(at.key("sites"))
+	c.checkRoutes(at, at.key("sites"))
 	c.checkProofs(at.key("certificates"))
 	c.checkExport(at.key("certificates").key("export"))
 	c.checkSupported(at)

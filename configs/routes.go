@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -17,9 +18,13 @@ type placedRoute struct {
 // checkRoutes reports routes that cannot be told apart: two of one name in a
 // site, on another site's host, or two that match the same requests at the same
 // priority.
-func (c *Config) checkRoutes(at spot) {
+func (c *Config) checkRoutes(root, at spot) {
 	var routes []placedRoute
 	processes, owners := c.synapseProcesses(), c.owners(at)
+	if f := c.Fallback; f != nil && f.URL != "" && processes[f.Address()] {
+		// Of a host that nobody knows, nothing is closed before its fallback.
+		root.key("fallback").fail(quote(f.URL)+" is a process of Synapse, whose closed paths any unknown host would open", "remove it, or name another front door")
+	}
 	for i, site := range c.Sites {
 		site.checkApps(at.index(i), processes)
 		names := map[string]Place{}
@@ -33,6 +38,7 @@ func (c *Config) checkRoutes(at spot) {
 				names[route.Name] = route.at.key("name").place
 			}
 			c.checkRouteHosts(route, owners)
+			c.Sites[i].checkNamesClosed(route)
 			route.checkRewriteTarget(processes)
 			if slices.Contains(route.Entrypoints, "internal") && len(site.Internal.Addresses) == 0 {
 				route.at.key("entrypoints").fail("the site has no internal entrypoint", "write internal: { addresses: [\":8008\"] } in the site, or remove internal here")
@@ -63,6 +69,29 @@ func (c *Config) checkRouteHosts(route placedRoute, owners map[string]int) {
 		if path := strings.TrimSuffix(route.Path, "/"); c.hides(host) && (path == "/health" || path == "/metrics") {
 			route.at.key("path").fail(quote(route.Path)+" is answered with 404 on "+host+", whatever the routes", "choose another path")
 		}
+	}
+}
+
+// checkNamesClosed warns of a route that closes what other servers ask, on the
+// site's host alone: the same is answered under the server name, as servers ask
+// without delegation or by SRV records, and under federation.host.
+func (s *Site) checkNamesClosed(route placedRoute) {
+	if route.at.key("hosts").written() || len(route.Allow) == 0 && route.Status < 400 {
+		return
+	}
+	path := cmp.Or(route.Path, route.PathPrefix, route.beginning)
+	if !under(path, "/_matrix/federation") && !under(path, "/_matrix/key") && !under(path, "/_matrix/media") {
+		return
+	}
+	names := []string{s.Host}
+	for _, name := range []string{serverHost(s.ServerName), s.Federation.Host} {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	if len(names) > 1 {
+		route.at.key("name").warn("closes "+path+" on "+s.Host+" alone, and other servers may ask for "+strings.Join(names[1:], " and "),
+			"write hosts: ["+strings.Join(names, ", ")+"]")
 	}
 }
 
