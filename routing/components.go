@@ -285,6 +285,7 @@ func masCompat(mas *configs.MAS, pool *Pool) []claim {
 		rt := &route{class: configs.ClassMAS, action: Proxy, pool: pool}
 		rt.rule = Rule{Name: "mas/compat", Place: mas.Place, Pattern: text}
 		rt.rule.Rewrite.Add = strings.TrimRight(mas.Path, "/")
+		rt.within = "/_matrix/client" // beside it is MAS's admin API, whose gate stands on its own host
 		patterns, err := parsePatterns(text)
 		if err != nil {
 			panic(err) // the texts are constants

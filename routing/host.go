@@ -1,17 +1,29 @@
 package routing
 
-import "strings"
+import (
+	"net/netip"
+	"strings"
+)
 
 // Host returns the canonical form of a Host header field or authority: without
 // port and final dot, in lower case. An IPv6 literal keeps its brackets.
 func Host(raw string) string {
-	return strings.ToLower(trimHost(raw))
+	if literal := strings.ToLower(trimHost(raw)); !strings.HasPrefix(literal, "[") {
+		return literal
+	}
+	return string(appendHost(nil, raw))
 }
 
 // appendHost appends Host(raw) to dst. Names in DNS are ASCII, so only A to Z
 // have a lower case.
 func appendHost(dst []byte, raw string) []byte {
-	for _, c := range []byte(trimHost(raw)) {
+	raw = trimHost(raw)
+	if len(raw) > 2 && raw[0] == '[' && raw[len(raw)-1] == ']' {
+		if address, err := netip.ParseAddr(raw[1 : len(raw)-1]); err == nil && address.Is6() && address.Zone() == "" {
+			return append(address.AppendTo(append(dst, '[')), ']') // one address has many spellings (RFC 5952)
+		}
+	}
+	for _, c := range []byte(raw) {
 		if 'A' <= c && c <= 'Z' {
 			c += 'a' - 'A'
 		}

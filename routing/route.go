@@ -118,7 +118,11 @@ func (rt *route) redirect(t *target) string {
 	if t.query == "" || strings.Contains(location, "?") {
 		return location
 	}
-	return location + "?" + t.query
+	location, fragment, found := strings.Cut(location, "#") // a query stands before it (RFC 3986, section 3)
+	if location += "?" + t.query; found {
+		location += "#" + fragment
+	}
+	return location
 }
 
 // precedes orders routes of the same shape: the higher priority, then the one

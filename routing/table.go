@@ -339,8 +339,8 @@ func (rt *route) decide(r *Request, t *target, d *Decision, tr *trace) {
 		d.Endpoint = rt.class
 		return
 	}
-	if rt.within != "" && t.tangled && leaves(t.path, rt.within) {
-		tr.lost(&rt.rule, rt.class, "some spelling of the path leads out of "+rt.within)
+	if within := rt.left(t); within != "" {
+		tr.lost(&rt.rule, rt.class, "some spelling of the path leads out of "+within)
 		d.refuse(&rt.rule, configs.ClassDeny, http.StatusForbidden, "M_FORBIDDEN")
 		d.Endpoint = rt.class
 		return
@@ -355,6 +355,21 @@ func (rt *route) decide(r *Request, t *target, d *Decision, tr *trace) {
 		d.Status = redirectStatus(r.Method)
 	}
 	d.Location = rt.redirect(t)
+}
+
+// left is the prefix that some spelling of the path leaves, "" for none: the one
+// it came by, or the one that is put before it.
+func (rt *route) left(t *target) string {
+	if !t.tangled {
+		return ""
+	}
+	if rt.within != "" && leaves(t.path, rt.within) {
+		return rt.within
+	}
+	if add := rt.rule.Rewrite.Add; add != "" && leaves(add+t.path, add) {
+		return add
+	}
+	return ""
 }
 
 // redirectStatus is a temporary redirect that keeps the method: routes move, and
