@@ -611,3 +611,14 @@ func TestReload(t *testing.T) {
 		t.Errorf("the long poll was answered by %q", text)
 	}
 }
+
+// TestRefusalHeaders: a route that only answers with a status sets the fields that it
+// is configured to.
+func TestRefusalHeaders(t *testing.T) {
+	f := newFront(t, oneSite(newBackend(t, "main"),
+		`    routes: [{ name: away, path: /_matrix/client/v3/register, status: 503, response_headers: { Retry-After: "3600" } }]`))
+	resp, text := do(t, f.client(f.https, false), "POST", "https://matrix.example.com/_matrix/client/v3/register", nil)
+	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "3600" {
+		t.Errorf("%s %v %s", resp.Status, resp.Header, text)
+	}
+}

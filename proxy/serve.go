@@ -153,7 +153,11 @@ func (x *exchange) redirect() {
 
 func (x *exchange) refuse() {
 	d := &x.decision
-	x.answer(x.refusal(d.Status, d.Errcode, refusalText(d)))
+	a := x.refusal(d.Status, d.Errcode, refusalText(d))
+	for _, f := range d.Rule.ResponseHeaders {
+		a.Header = setField(a.Header, f.Name, f.Value)
+	}
+	x.answer(a)
 }
 
 // fail answers for an upstream that could not.
