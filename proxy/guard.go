@@ -10,16 +10,18 @@ import (
 
 // guard refuses, before routing, what no front door passes on, whichever front
 // end took it in. It fills the exchange's decision and says whether it did.
-func (x *exchange) guard() bool {
-	d := &x.decision
+func (x *exchange) guard() bool { return Guard(x.req.Method, x.req.Host, &x.decision) }
+
+// Guard is what guard does, for explain.
+func Guard(method, host string, d *routing.Decision) bool {
 	switch {
-	case x.req.Method == http.MethodConnect || x.req.Method == http.MethodTrace:
+	case method == http.MethodConnect || method == http.MethodTrace:
 		// An answer to CONNECT turns the connection into a tunnel for whoever takes
 		// it at its word (RFC 9110, section 9.3.6), and TRACE shows a page what its
 		// cookies are and what was added on the way (section 9.3.8).
 		*d = routing.Decision{Action: routing.Refuse, Rule: ruleNowhere, Status: http.StatusNotImplemented, Errcode: "M_UNRECOGNIZED",
 			Class: configs.ClassDeny, Endpoint: configs.ClassDeny}
-	case !isToken(x.req.Method) || !plainPort(x.req.Host):
+	case !isToken(method) || !plainPort(host):
 		// Go's HTTP/2 server takes any method; one with blanks in it would bring a
 		// target of its own into the request line, past routing.
 		*d = routing.Decision{Action: routing.Refuse, Rule: ruleNowhere, Status: http.StatusBadRequest, Errcode: "M_UNKNOWN",

@@ -114,6 +114,6 @@ func (e *explainer) row(row []string, columns map[string]int, enc *json.Encoder)
 	if err != nil {
 		return err
 	}
-	found := e.table.Explain(&q.Request)
+	found := e.decide(q)
 	return enc.Encode(e.answer(&q.Request, &found.Decision))
 }

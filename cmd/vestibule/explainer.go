@@ -47,6 +47,14 @@ func (e *explainer) askServer() map[string]routing.Release {
 	return releases
 }
 
+// decide asks what a server asks, in its order.
+func (e *explainer) decide(q *question) (found routing.Explanation) {
+	if proxy.Guard(q.Method, q.Host, &found.Decision) {
+		return found
+	}
+	return e.table.Explain(&q.Request)
+}
+
 // answer is the explanation without details.
 func (e *explainer) answer(q *routing.Request, d *routing.Decision) explanation {
 	x := explanation{
@@ -63,7 +71,7 @@ func (e *explainer) answer(q *routing.Request, d *routing.Decision) explanation 
 
 // detailed explains a request with all that is known.
 func (e *explainer) detailed(q *question) explanation {
-	found := e.table.Explain(&q.Request)
+	found := e.decide(q)
 	d := &found.Decision
 	x := e.answer(&q.Request, d)
 	for _, l := range found.Lost {
@@ -151,6 +159,10 @@ func (e *explainer) addHeaders(q *question, d *routing.Decision, x *explanation)
 	case routing.Proxy:
 		x.ForwardedTarget = h.forward(q, d)
 	case routing.Redirect:
+	case routing.Refuse:
+		if len(d.Rule.ResponseHeaders) == 0 {
+			return
+		}
 	default:
 		return // no route changes the headers of those
 	}
