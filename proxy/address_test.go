@@ -430,19 +430,22 @@ func TestMaxConnsOfOldAddress(t *testing.T) {
 // TestMachineGone: nobody is sent over the idle connections to a machine that answers
 // nothing any more.
 func TestMachineGone(t *testing.T) {
-	u, err := newUpstream(configs.Upstream{URL: newBackend(t, "b").url()}, upstreamID{connect: time.Second}, nil, quietLog())
-	if err != nil {
-		t.Fatal(err)
+	main := newBackend(t, "main")
+	f := newFront(t, oneSite(main, ""))
+	ask := func() {
+		if resp, text := do(t, f.client(f.https, true), "GET", site+"/_matrix/client/versions", nil); resp.StatusCode != 200 {
+			t.Fatalf("%s %s", resp.Status, text)
+		}
 	}
-	a := u.found.Load().list[0]
-	c, err := a.take(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	ask()
+	for _, p := range f.proxy.state.Load().pools {
+		for _, u := range p.upstreams {
+			a := u.found.Load().list[0]
+			a.refused(&net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}, time.Second) // as a probe finds
+		}
 	}
-	a.release(c, true)
-	a.refused(&net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}, 5*time.Second) // as a probe finds
-	if c := a.reuse(); c != nil {
-		c.close()
-		t.Error("a connection to a machine that is gone is used again")
+	ask()
+	if _, conns := main.count(); conns != 2 {
+		t.Errorf("%d connections", conns)
 	}
 }
