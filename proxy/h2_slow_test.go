@@ -236,8 +236,10 @@ func TestH2BodyMemory(t *testing.T) {
 	defer p.conn.mu.Unlock()
 	kept, unread := 0, 0
 	for _, s := range p.conn.streams {
-		kept += cap(s.body)
-		unread += len(s.body) - s.read
+		for _, piece := range s.unread.pieces {
+			kept += cap(*piece)
+		}
+		unread += s.unread.size
 	}
 	if kept > h2ConnWindow {
 		t.Errorf("%d requests: %d KiB are kept for %d unread bytes", len(p.conn.streams), kept>>10, unread)

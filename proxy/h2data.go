@@ -90,7 +90,7 @@ func (c *h2Conn) store(stream uint32, b []byte) {
 		c.owe(len(b))
 		return
 	}
-	s.keep(b)
+	s.unread.add(b)
 	s.wakeReader()
 }
 

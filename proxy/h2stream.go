@@ -40,8 +40,7 @@ type h2Stream struct {
 	room         int64 // what the client may still send
 	owed         int   // bytes of its body that were taken since the last WINDOW_UPDATE
 	got          int64 // bytes of its body that came
-	body         []byte
-	read         int // how much of body was
+	unread       h2Unread
 	trailer      Header
 	gone         error // why nobody waits for the answer any more
 	afterGone    func()
@@ -95,12 +94,8 @@ func (s *h2Stream) free() {
 		return
 	}
 	clear(s.header)
-	body := s.body[:0]
-	if cap(body) > 4<<10 {
-		body = nil
-	}
 	r := &s.req
-	*s = h2Stream{run: s.run, header: s.header[:0], body: body,
+	*s = h2Stream{run: s.run, header: s.header[:0], unread: h2Unread{pieces: s.unread.pieces},
 		req: Request{Trailer: r.Trailer, StopBody: r.StopBody, AfterGone: r.AfterGone}}
 	h2StreamPool.Put(s)
 }
@@ -166,7 +161,6 @@ func (s *h2Stream) finish() {
 	if s.gone == nil {
 		c.budget.earn(h2AnswerEarns)
 	}
-	c.owe(len(s.body) - s.read)
 	s.forgetBody()
 	s.afterGone = nil
 	delete(c.streams, s.id)
@@ -282,7 +276,7 @@ func (b *h2Body) Read(p []byte) (int, error) {
 			return 0, errH2Unwanted
 		case s.gone != nil:
 			return 0, s.gone
-		case s.read < len(s.body):
+		case s.unread.size > 0:
 			return s.take(p), nil
 		case s.remote:
 			return 0, io.EOF
@@ -292,21 +286,9 @@ func (b *h2Body) Read(p []byte) (int, error) {
 	}
 }
 
-// keep stores a part of the body.
-func (s *h2Stream) keep(b []byte) {
-	if s.read > 0 && len(s.body)+len(b) > cap(s.body) {
-		s.body = s.body[:copy(s.body, s.body[s.read:])]
-		s.read = 0
-	}
-	s.body = append(s.body, b...)
-}
-
 // take gives out a part of the body, and the client room for more of it.
 func (s *h2Stream) take(p []byte) int {
-	n := copy(p, s.body[s.read:])
-	if s.read += n; s.read == len(s.body) {
-		s.forgetBody()
-	}
+	n := s.unread.take(p)
 	s.c.owe(n)
 	if s.owed += n; s.owed >= h2StreamWindow/4 && !s.remote {
 		s.c.put(appendNumberFrame(s.c.output(), h2WindowUpdate, s.id, uint32(s.owed)))
@@ -322,17 +304,14 @@ func (s *h2Stream) stopBody() {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	s.unwanted = true
-	s.c.owe(len(s.body) - s.read)
 	s.forgetBody()
 	s.wakeReader()
 }
 
-// forgetBody empties the body. What a burst of it took is given back: the request may
-// last for long, and what many of them have is not bounded by the windows.
+// forgetBody throws away what nobody will read, and gives the client room for others.
 func (s *h2Stream) forgetBody() {
-	if s.body, s.read = s.body[:0], 0; cap(s.body) > 2*copySize {
-		s.body = nil
-	}
+	s.c.owe(s.unread.size)
+	s.unread.forget()
 }
 
 // requestTrailer is Request.Trailer.
