@@ -58,8 +58,10 @@ func (l *accessLog) write() {
 			_, err := l.out.Write([]byte("\n"))
 			l.torn = err != nil
 		}
-		n, err := l.out.Write(lines)
-		l.torn = err != nil && (n > 0 || l.torn)
+		if !l.torn {
+			n, err := l.out.Write(lines)
+			l.torn = err != nil && n > 0
+		}
 		l.mu.Lock()
 		l.spare = lines[:0]
 		l.mu.Unlock()
