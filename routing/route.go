@@ -115,14 +115,14 @@ func (rt *route) redirect(t *target) string {
 	if rt.addSlash {
 		location = t.path + "/"
 	}
-	if t.query == "" || strings.Contains(location, "?") {
+	before, fragment, found := strings.Cut(location, "#") // a query stands before it (RFC 3986, section 3)
+	if t.query == "" || strings.Contains(before, "?") {
 		return location
 	}
-	location, fragment, found := strings.Cut(location, "#") // a query stands before it (RFC 3986, section 3)
-	if location += "?" + t.query; found {
-		location += "#" + fragment
+	if before += "?" + t.query; found {
+		before += "#" + fragment
 	}
-	return location
+	return before
 }
 
 // precedes orders routes of the same shape: the higher priority, then the one

@@ -15,6 +15,7 @@ package routing
 import (
 	"net/http"
 	"regexp"
+	"strings"
 
 	"vestibule/configs"
 )
@@ -366,7 +367,7 @@ func (rt *route) left(t *target) string {
 	if rt.within != "" && leaves(t.path, rt.within) {
 		return rt.within
 	}
-	if add := rt.rule.Rewrite.Add; add != "" && leaves(add+t.path, add) {
+	if add := rt.rule.Rewrite.Add; add != "" && leaves(add+strings.TrimPrefix(t.path, rt.rule.Rewrite.Strip), add) {
 		return add
 	}
 	return ""
