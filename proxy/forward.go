@@ -170,7 +170,7 @@ const maxTries = 3
 // connection that was closed meanwhile says nothing about it, nor does a client
 // that left. Nor does what a client can bring about: Synapse breaks the connection
 // over a body that is too large (synapse/http/site.py, handleContentChunk), and is
-// slow when it waits for another server. Whether it hangs, its probes tell, sooner.
+// slow when it waits for another server. Whether it hangs, its probes tell.
 func (x *exchange) judge(c *conn, err error) {
 	switch {
 	case err == nil || errors.Is(err, errMisrouted):

@@ -613,12 +613,18 @@ func TestReload(t *testing.T) {
 }
 
 // TestRefusalHeaders: a route that only answers with a status sets the fields that it
-// is configured to.
+// is configured to; one that refuses somebody does not.
 func TestRefusalHeaders(t *testing.T) {
 	f := newFront(t, oneSite(newBackend(t, "main"),
 		`    routes: [{ name: away, path: /_matrix/client/v3/register, status: 503, response_headers: { Retry-After: "3600" } }]`))
 	resp, text := do(t, f.client(f.https, false), "POST", "https://matrix.example.com/_matrix/client/v3/register", nil)
 	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "3600" {
 		t.Errorf("%s %v %s", resp.Status, resp.Header, text)
+	}
+	f = newFront(t, oneSite(newBackend(t, "main"), `    routes:
+      - { name: files, path_prefix: /files, allow: [192.0.2.1], upstreams: ["http://127.0.0.1:9"], response_headers: { Cache-Control: public } }`))
+	resp, text = do(t, f.client(f.https, true), "GET", site+"/files/x", nil)
+	if resp.StatusCode != 403 || resp.Header.Get("Cache-Control") == "public" {
+		t.Errorf("what it answers others with is on its refusal: %s %v %s", resp.Status, resp.Header, text)
 	}
 }

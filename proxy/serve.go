@@ -154,8 +154,10 @@ func (x *exchange) redirect() {
 func (x *exchange) refuse() {
 	d := &x.decision
 	a := x.refusal(d.Status, d.Errcode, refusalText(d))
-	for _, f := range d.Rule.ResponseHeaders {
-		a.Header = setField(a.Header, f.Name, f.Value)
+	if d.Class != configs.ClassDeny { // whoever may not have the route's answers gets none of their fields
+		for _, f := range d.Rule.ResponseHeaders {
+			a.Header = setField(a.Header, f.Name, f.Value)
+		}
 	}
 	x.answer(a)
 }

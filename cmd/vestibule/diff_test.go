@@ -322,3 +322,64 @@ func TestDiffOfServers(t *testing.T) {
 		t.Errorf("%q is missing in\n%s", want, out.String())
 	}
 }
+
+// TestDiffOfAnswers: diff tells of headers that are set on an answer of our own.
+func TestDiffOfAnswers(t *testing.T) {
+	dir := t.TempDir()
+	var files [2]string
+	for i, text := range []string{diffBase, strings.Replace(diffBase, `status: 404 }`, `status: 404, response_headers: { X-Door: a } }`, 1)} {
+		files[i] = filepath.Join(dir, string(rune('a'+i))+".yaml")
+		if err := os.WriteFile(files[i], []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out bytes.Buffer
+	run([]string{"diff", files[0], files[1]}, nil, &out, &out)
+	if !strings.Contains(out.String(), "headers for the client: none → X-Door: a") {
+		t.Error(out.String())
+	}
+}
+
+// askFile asks a command about a configuration.
+func askFile(t *testing.T, text string, args ...string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	run(append(args, "--config", file), nil, &out, &out)
+	return out.String()
+}
+
+// TestAnswersOfRoutes looks at what routes answer themselves as an operator does.
+func TestAnswersOfRoutes(t *testing.T) {
+	const site = "certificates: { issuer: internal }\nsites: [{ server_name: example.com, internal: { addresses: [\":8008\"] }, synapse: { main: \"http://a:1\" }, routes: ["
+	strip := site + "{ name: gif, path_prefix: /_matrix/giphy, strip_prefix: true, add_prefix: /public, upstreams: [\"http://files:80\"] }] }]\n"
+	if got := askFile(t, strip, "explain", "--json", "GET", "/_matrix/giphy/../private"); !strings.Contains(got, `"class": "deny"`) {
+		t.Error(got)
+	}
+	if got := askFile(t, strip, "explain", "--json", "GET", "/_matrix/giphy/x/../y"); !strings.Contains(got, `"forwarded_target": "/public/x/../y"`) {
+		t.Error(got)
+	}
+	closed := site + "{ name: files, path_prefix: /files, allow: [192.0.2.1], upstreams: [\"http://f:1\"], response_headers: { Cache-Control: public } }] }]\n"
+	if got := askFile(t, closed, "explain", "--json", "GET", "/files/x", "--from", "198.51.100.1"); strings.Contains(got, "Cache-Control") || !strings.Contains(got, "403") {
+		t.Error(got)
+	}
+	away := site + "{ name: room, path: /room, redirect: \"https://matrix.to/#/%23r:example.com?via=example.com\" }] }]\n"
+	if got := askFile(t, away, "explain", "--json", "GET", "/room?utm=1"); !strings.Contains(got, "https://matrix.to/?utm=1#/%23r:example.com?via=example.com") {
+		t.Error(got)
+	}
+	internal := site + "{ name: x, entrypoints: [internal], path_prefix: /_matrix/federation, status: 403 }] }]\ntimeouts: { initial_sync: 0 }\n"
+	if got := askFile(t, internal, "validate"); strings.Contains(got, "closes") || strings.Contains(got, "initial_sync") {
+		t.Error(got)
+	}
+	hinted := site + "{ name: x, hosts: [matrix.example.com, example.com], path_prefix: /_matrix/federation/v1/publicRooms, status: 403 }] }]\n"
+	if cfg, _, err := load(func() string {
+		file := filepath.Join(t.TempDir(), "c.yaml")
+		os.WriteFile(file, []byte(hinted), 0o600)
+		return file
+	}()); err != nil || strings.Join(managed(cfg), " ") != "matrix.example.com" {
+		t.Errorf("%v %v", err, managed(cfg))
+	}
+}

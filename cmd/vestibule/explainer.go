@@ -160,7 +160,7 @@ func (e *explainer) addHeaders(q *question, d *routing.Decision, x *explanation)
 		x.ForwardedTarget = h.forward(q, d)
 	case routing.Redirect:
 	case routing.Refuse:
-		if len(d.Rule.ResponseHeaders) == 0 {
+		if len(d.Rule.ResponseHeaders) == 0 || d.Class == configs.ClassDeny {
 			return
 		}
 	default:

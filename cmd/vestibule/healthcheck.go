@@ -27,8 +27,13 @@ func healthcheck(c *call) int {
 	}
 	var text string
 	var err error
-	for _, a := range answersAt(location) {
-		if text, err = askAdmin(a, what); !errors.Is(err, errNoAnswer) {
+	for i, a := range answersAt(location) {
+		answer, problem := askAdmin(a, what)
+		silent := errors.Is(problem, errNoAnswer)
+		if i == 0 || !silent { // else the first tells more
+			text, err = answer, problem
+		}
+		if !silent {
 			break
 		}
 	}

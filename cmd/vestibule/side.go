@@ -64,6 +64,9 @@ func (s *side) decide(r *routing.Request) outcome {
 	case routing.Redirect:
 		o.addResponseHeaders(d.Rule)
 	case routing.Refuse:
+		if d.Class != configs.ClassDeny {
+			o.addResponseHeaders(d.Rule)
+		}
 	}
 	return o
 }
