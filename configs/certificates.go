@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"crypto/tls"
 	"slices"
 	"strings"
@@ -141,7 +142,12 @@ func (s *Site) certificateHosts() []string {
 		hosts = append(hosts, s.Ketesa.Host)
 	}
 	for _, route := range s.Routes {
-		hosts = append(hosts, route.Hosts...)
+		answersServers := forServers(cmp.Or(route.Path, route.PathPrefix, literalPrefix(route.PathRegexp)))
+		for _, host := range route.Hosts {
+			if !answersServers || host != serverHost(s.ServerName) { // whether servers ask for that one is decided above
+				hosts = append(hosts, host)
+			}
+		}
 	}
 	return hosts
 }

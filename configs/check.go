@@ -94,8 +94,8 @@ func (t *Timeouts) check(at spot) {
 	} {
 		at.key(timeout.key).atMost(timeout.value, timeout.most)
 	}
-	for key, value := range map[string]Duration{
-		"response": t.Response, "sync_margin": t.SyncMargin, "initial_sync": t.InitialSync, "federation": t.Federation,
+	for key, value := range map[string]Duration{ // initial_sync is at least that of any other /sync
+		"response": t.Response, "sync_margin": t.SyncMargin, "federation": t.Federation,
 	} {
 		if wait := at.key(key); wait.written() && value == 0 {
 			wait.fail("0 leaves no time for any answer", "write how long it may take, such as 60s, or remove it")

@@ -9,11 +9,11 @@ import (
 
 // Timeouts bound every wait. Values are durations such as "10s" or "3m".
 type Timeouts struct {
-	Head        Duration `yaml:"head"`         // a request's head, from its first byte; also a TLS handshake
+	Head        Duration `yaml:"head"`         // a request's head, from its first byte; also a TLS handshake; 0 for no bound, as for idle and connect
 	Idle        Duration `yaml:"idle"`         // a client's connection without a request
 	Connect     Duration `yaml:"connect"`      // one dial to an upstream
 	Stall       Duration `yaml:"stall"`        // a body, in either direction, of which no byte moves; however long it takes, it may
-	Response    Duration `yaml:"response"`     // from the whole request to the response's head
+	Response    Duration `yaml:"response"`     // from the whole request to the response's head; a download of media adds what its client waits for
 	SyncMargin  Duration `yaml:"sync_margin"`  // added to a /sync's own timeout parameter
 	InitialSync Duration `yaml:"initial_sync"` // Response, for the class initial_sync
 	Federation  Duration `yaml:"federation"`   // Response, for federation and for joins

@@ -79,8 +79,11 @@ func (s *Site) checkNamesClosed(route placedRoute) {
 	if route.at.key("hosts").written() || len(route.Allow) == 0 && route.Status < 400 {
 		return
 	}
+	if !slices.Contains(route.Entrypoints, "https") && !slices.Contains(route.Entrypoints, "federation") {
+		return // the internal one takes any host
+	}
 	path := cmp.Or(route.Path, route.PathPrefix, route.beginning)
-	if !under(path, "/_matrix/federation") && !under(path, "/_matrix/key") && !under(path, "/_matrix/media") {
+	if !forServers(path) {
 		return
 	}
 	names := []string{s.Host}
@@ -93,6 +96,11 @@ func (s *Site) checkNamesClosed(route placedRoute) {
 		route.at.key("name").warn("closes "+path+" on "+s.Host+" alone, and other servers may ask for "+strings.Join(names[1:], " and "),
 			"write hosts: ["+strings.Join(names, ", ")+"]")
 	}
+}
+
+// forServers tells whether a path is one of those that servers ask of each other.
+func forServers(path string) bool {
+	return under(path, "/_matrix/federation") || under(path, "/_matrix/key") || under(path, "/_matrix/media")
 }
 
 // synapseProcesses gives the addresses of all sites' Synapse processes.
