@@ -177,7 +177,7 @@ func (x *exchange) responseHeader(resp *response, p *pool) Header {
 	if p == nil {
 		return out
 	}
-	for _, f := range x.decision.Rule.ResponseHeaders {
+	for _, f := range x.decision.ResponseHeaders() {
 		out = setField(out, f.Name, f.Value)
 	}
 	return out

@@ -145,7 +145,7 @@ func (x *exchange) redirect() {
 	if matrixPath(x.req.Target) {
 		a.Header = append(a.Header, corsFields...)
 	}
-	for _, f := range x.decision.Rule.ResponseHeaders {
+	for _, f := range x.decision.ResponseHeaders() {
 		a.Header = setField(a.Header, f.Name, f.Value)
 	}
 	x.answer(a)
@@ -154,10 +154,8 @@ func (x *exchange) redirect() {
 func (x *exchange) refuse() {
 	d := &x.decision
 	a := x.refusal(d.Status, d.Errcode, refusalText(d))
-	if d.Class != configs.ClassDeny { // whoever may not have the route's answers gets none of their fields
-		for _, f := range d.Rule.ResponseHeaders {
-			a.Header = setField(a.Header, f.Name, f.Value)
-		}
+	for _, f := range d.ResponseHeaders() {
+		a.Header = setField(a.Header, f.Name, f.Value)
 	}
 	x.answer(a)
 }

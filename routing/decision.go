@@ -129,6 +129,15 @@ type Rule struct {
 	Document string
 }
 
+// ResponseHeaders are those of the rule that the answer gets: none when it refuses
+// somebody who may not have the rule's answers.
+func (d *Decision) ResponseHeaders() []HeaderField {
+	if d.Action == Local || d.Action == Refuse && d.Class == configs.ClassDeny {
+		return nil
+	}
+	return d.Rule.ResponseHeaders
+}
+
 // HeaderField is a header to set, or to remove when Value is empty.
 type HeaderField struct{ Name, Value string }
 

@@ -160,13 +160,13 @@ func (e *explainer) addHeaders(q *question, d *routing.Decision, x *explanation)
 		x.ForwardedTarget = h.forward(q, d)
 	case routing.Redirect:
 	case routing.Refuse:
-		if len(d.Rule.ResponseHeaders) == 0 || d.Class == configs.ClassDeny {
+		if len(d.ResponseHeaders()) == 0 {
 			return
 		}
 	default:
 		return // no route changes the headers of those
 	}
-	for _, f := range d.Rule.ResponseHeaders {
+	for _, f := range d.ResponseHeaders() {
 		if f.Value == "" {
 			h.ResponseRemoved = append(h.ResponseRemoved, f.Name)
 		} else {

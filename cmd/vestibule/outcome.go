@@ -57,8 +57,8 @@ func (t texts) String() string { return strings.ReplaceAll(string(t), "\n", ", "
 // MarshalJSON implements json.Marshaler.
 func (t texts) MarshalJSON() ([]byte, error) { return json.Marshal(t.list()) }
 
-func (o *outcome) addResponseHeaders(rule *routing.Rule) {
-	for _, f := range rule.ResponseHeaders {
+func (o *outcome) addResponseHeaders(d *routing.Decision) {
+	for _, f := range d.ResponseHeaders() {
 		o.ResponseHeaders.add(o.header(f))
 	}
 }

@@ -61,13 +61,8 @@ func (s *side) decide(r *routing.Request) outcome {
 		s.forward(r, d, &o)
 	case routing.Local:
 		o.Document = d.Site + "/" + d.Rule.Document
-	case routing.Redirect:
-		o.addResponseHeaders(d.Rule)
-	case routing.Refuse:
-		if d.Class != configs.ClassDeny {
-			o.addResponseHeaders(d.Rule)
-		}
 	}
+	o.addResponseHeaders(d)
 	return o
 }
 
@@ -83,7 +78,6 @@ func (s *side) forward(r *routing.Request, d *routing.Decision, o *outcome) {
 	for _, f := range d.Rule.RequestHeaders {
 		o.RequestHeaders.add(o.header(f))
 	}
-	o.addResponseHeaders(d.Rule)
 	response, key := proxy.Deadline(&s.cfg.Timeouts, d, r.Target)
 	o.Response, o.ResponseKey = configs.Duration(response).String(), key
 }
