@@ -25,18 +25,7 @@ func healthcheck(c *call) int {
 	if *ready {
 		what = "/readyz"
 	}
-	var text string
-	var err error
-	for i, a := range answersAt(location) {
-		answer, problem := askAdmin(a, what)
-		silent := errors.Is(problem, errNoAnswer)
-		if i == 0 || !silent { // else the first tells more
-			text, err = answer, problem
-		}
-		if !silent {
-			break
-		}
-	}
+	text, err := askRunning(location, what)
 	if err != nil {
 		return c.fail(err)
 	}
@@ -46,6 +35,22 @@ func healthcheck(c *call) int {
 
 // errNoAnswer is returned when nobody answers where the admin pages should be.
 var errNoAnswer = errors.New("does not answer")
+
+// askRunning gets a page from wherever a running server answers; when it does nowhere,
+// the error is that of the first place.
+func askRunning(location configs.Location, what string) (text string, err error) {
+	places := answersAt(location)
+	text, err = askAdmin(places[0], what)
+	for _, a := range places[1:] {
+		if !errors.Is(err, errNoAnswer) {
+			break
+		}
+		if other, problem := askAdmin(a, what); !errors.Is(problem, errNoAnswer) {
+			return other, problem
+		}
+	}
+	return text, err
+}
 
 // answersAt is where a running server can be asked for the admin pages. The control
 // socket answers the same: where the admin entrypoint is off, where systemd opened its
