@@ -34,8 +34,8 @@ type Config struct {
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 
 	// Fallback answers for hosts and paths nobody claims, such as
-	// "http://matrix-traefik:8080" during a move. Optional. Defaults to a 404
-	// of our own.
+	// "http://matrix-traefik:8080" during a move; no process of Synapse,
+	// of which nothing would be closed there. Optional. Defaults to a 404 of our own.
 	Fallback *Upstream `yaml:"fallback"`
 
 	// Control is the Unix socket through which reload, status and explain reach

@@ -39,7 +39,9 @@ type Route struct {
 	ReplacePath string `yaml:"replace_path"`
 
 	// RequestHeaders and ResponseHeaders are set; an empty value removes. What
-	// belongs to the connection or tells who the client is cannot be set.
+	// belongs to the connection or tells who the client is cannot be set. Those of
+	// responses are for what the upstream, Redirect or Status answers: refusals and
+	// errors go without.
 	RequestHeaders  map[string]string `yaml:"request_headers"`
 	ResponseHeaders map[string]string `yaml:"response_headers"`
 

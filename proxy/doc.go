@@ -1,7 +1,7 @@
 // Package proxy carries a request to an upstream and its response back.
 //
-// A front end (net/http's server, for now) parses what came in on an entrypoint
-// into a Request and gives it, with a Responder, to Proxy.Serve. From there the
+// A front end (a server of our own, or net/http's) parses what came in on an
+// entrypoint into a Request and gives it, with a Responder, to Proxy.Serve. From there the
 // way is the same whatever the front end: the request gets an identity (whose
 // address it is, which forwarding headers are ours), routing decides, a Pool
 // picks an Upstream, and the exchange streams both ways over a pooled HTTP/1.1
