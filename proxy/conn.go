@@ -292,12 +292,12 @@ func (r *response) frame(method string, minor int) error {
 	switch {
 	case r.status == 101:
 		up, _ := r.header.Get("Upgrade")
-		r.upgrade, r.reuse, r.length = strings.EqualFold(up, "websocket"), false, 0
+		r.upgrade, r.reuse, r.length = sameToken(up, "websocket"), false, 0
 		return nil
 	case len(tes) > 1 || len(cls) > 1 || len(tes) > 0 && len(cls) > 0:
 		return fmt.Errorf("%w: more than one framing of the body", errResponse)
 	case len(tes) == 1:
-		if minor == 0 || !strings.EqualFold(tes[0], "chunked") {
+		if minor == 0 || !sameToken(tes[0], "chunked") {
 			return fmt.Errorf("%w: Transfer-Encoding %.64q", errResponse, tes[0])
 		}
 		r.chunked = true

@@ -196,7 +196,7 @@ func (h *h1Head) know(f Field) error {
 	case len("Transfer-Encoding"):
 		if strings.EqualFold(f.Name, "Transfer-Encoding") {
 			h.codings++
-			h.chunked = strings.EqualFold(f.Value, "chunked")
+			h.chunked = sameToken(f.Value, "chunked")
 		}
 	}
 	return nil

@@ -234,7 +234,7 @@ func (h *h2Head) takeField(name, value string) {
 		h.fail("a field of HTTP/1.1's connections") // RFC 9113, section 8.2.2
 		return
 	case "te":
-		if !strings.EqualFold(value, "trailers") {
+		if !sameToken(value, "trailers") {
 			h.fail("a TE that HTTP/2 does not have")
 			return
 		}

@@ -11,7 +11,7 @@ type Header []Field
 // Get returns the value of the first field of that name, in any case.
 func (h Header) Get(name string) (value string, ok bool) {
 	for _, f := range h {
-		if len(f.Name) == len(name) && strings.EqualFold(f.Name, name) {
+		if sameToken(f.Name, name) {
 			return f.Value, true
 		}
 	}
@@ -21,7 +21,7 @@ func (h Header) Get(name string) (value string, ok bool) {
 // Values returns the values of all fields of that name, appended to buf.
 func (h Header) Values(buf []string, name string) []string {
 	for _, f := range h {
-		if len(f.Name) == len(name) && strings.EqualFold(f.Name, name) {
+		if sameToken(f.Name, name) {
 			buf = append(buf, f.Value)
 		}
 	}
@@ -40,12 +40,16 @@ func trimBlanks(s string) string {
 	return s
 }
 
+// sameToken says whether two words are one, in any case of ASCII: strings.EqualFold
+// takes the Kelvin sign for a k too, which is longer.
+func sameToken(a, b string) bool { return len(a) == len(b) && strings.EqualFold(a, b) }
+
 // hasToken says whether a comma-separated list holds a token, in any case.
 func hasToken(list, token string) bool {
 	for list != "" {
 		var item string
 		item, list, _ = strings.Cut(list, ",")
-		if strings.EqualFold(trimBlanks(item), token) {
+		if sameToken(trimBlanks(item), token) {
 			return true
 		}
 	}
