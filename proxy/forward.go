@@ -242,17 +242,17 @@ func (x *exchange) unattend() bool {
 
 // send writes the head with a short body, or starts to stream a long one.
 func (x *exchange) send(c *conn, p *pool) (*upload, error) {
-	streamed := x.req.Body != nil && x.inline == nil
 	n, err := x.sendHead(c, p)
-	if c.sent = n > 0; err != nil && !c.answered() {
+	c.sent = n > 0
+	if err != nil && (!c.sent && c.reused || !c.answered()) { // an answer to nothing is another's, or none
 		return nil, fmt.Errorf("%w: %w", errUnsent, err)
 	}
 	limit, _ := Deadline(&x.state.cfg.Timeouts, &x.decision, x.req.Target)
-	if !streamed {
+	if err != nil || x.req.Body == nil || x.inline != nil { // behind a part of a head, a body would go on with it
 		x.whole = upload{ctx: x.req.Context, c: c, limit: limit, sent: true, partly: err != nil}
 		return &x.whole, nil
 	}
-	up := &upload{ctx: x.req.Context, c: c, limit: limit, partly: err != nil, done: make(chan struct{})}
+	up := &upload{ctx: x.req.Context, c: c, limit: limit, done: make(chan struct{})}
 	x.streamed = true
 	x.attend(c)
 	go func() { up.finish(x.stream(c, up)) }()

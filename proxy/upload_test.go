@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -59,33 +60,70 @@ func TestBrokenUpload(t *testing.T) {
 	}
 }
 
-// partial is a connection that takes only a part of what is written, and has an
+// partial is a connection that takes a part of what is written, or nothing, and has an
 // answer ready all the same.
 type partial struct {
 	*net.TCPConn
 	answer *strings.Reader
+	part   int // one in so many bytes; 0 for none
+	writes *atomic.Int32
 }
 
-func (p partial) Read(b []byte) (int, error)  { return p.answer.Read(b) }
-func (p partial) Write(b []byte) (int, error) { return len(b) / 2, os.ErrDeadlineExceeded }
+func (p partial) Read(b []byte) (int, error) { return p.answer.Read(b) }
+
+func (p partial) Write(b []byte) (n int, err error) {
+	p.writes.Add(1)
+	if p.part > 0 {
+		n = len(b) / p.part
+	}
+	return n, os.ErrDeadlineExceeded
+}
 
 // TestPartlySent: a back end may answer a request of which it took only a part. It
 // is sent nothing more on that connection.
 func TestPartlySent(t *testing.T) {
-	main := newBackend(t, "main")
-	f := newFront(t, oneSite(main, ""))
-	c := f.client(f.https, false)
-	do(t, c, "GET", site+"/_matrix/x", nil)
-	a := f.proxy.state.Load().pools[0].upstreams[0].found.Load().list[0]
-	eventually(t, "the connection is kept", func() bool { return a.unused() == 1 })
-	kept := a.idle[0]
-	kept.Conn = partial{kept.Conn.(*stallConn).Conn.(*net.TCPConn), strings.NewReader(ok2)}
-	kept.r.plain = false // it is read from Conn, not from the socket
-	if resp, text := do(t, c, "PUT", site+"/_matrix/x", strings.NewReader("short")); resp.StatusCode != 200 || text != "ok" {
+	for name, body := range map[string]io.Reader{"short": strings.NewReader("short"), "in chunks": io.MultiReader(strings.NewReader("long"))} {
+		t.Run(name, func(t *testing.T) {
+			f := newFront(t, oneSite(newBackend(t, "main"), ""))
+			writes := new(atomic.Int32)
+			kept, over := f.spoil(func(c *net.TCPConn) net.Conn { return partial{c, strings.NewReader(ok2), 2, writes} })
+			if resp, text := do(t, f.client(f.https, false), "PUT", site+"/_matrix/x", body); resp.StatusCode != 200 || text != "ok" {
+				t.Errorf("%s %q", resp.Status, text)
+			}
+			over()
+			if !kept.closed {
+				t.Error("a connection with half a request on it is used again")
+			}
+			if n := writes.Load(); n != 1 {
+				t.Errorf("written to %d times: a body went on with half a head", n)
+			}
+		})
+	}
+}
+
+// TestNothingSent: what a back end says on a kept connection before anything of a
+// request reaches it is no answer to that.
+func TestNothingSent(t *testing.T) {
+	f := newFront(t, oneSite(newBackend(t, "main"), ""))
+	late := "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+	_, over := f.spoil(func(c *net.TCPConn) net.Conn { return partial{c, strings.NewReader(late), 0, new(atomic.Int32)} })
+	if resp, text := do(t, f.client(f.https, false), "POST", site+"/_matrix/x", strings.NewReader("short")); resp.StatusCode != 200 || text != "main" {
 		t.Errorf("%s %q", resp.Status, text)
 	}
-	eventually(t, "the exchange is over", func() bool { return a.inflight.Load() == 0 })
-	if !kept.closed {
-		t.Error("a connection with half a request on it is used again")
+	over()
+}
+
+// spoil puts another connection in the place of the one that is kept to the back end;
+// over waits until no exchange is under way.
+func (f *front) spoil(with func(*net.TCPConn) net.Conn) (kept *conn, over func()) {
+	t := f.t
+	do(t.(*testing.T), f.client(f.https, false), "GET", site+"/_matrix/x", nil)
+	a := f.proxy.state.Load().pools[0].upstreams[0].found.Load().list[0]
+	eventually(t, "the connection is kept", func() bool { return a.unused() == 1 })
+	kept = a.idle[0]
+	kept.Conn = with(kept.Conn.(*stallConn).Conn.(*net.TCPConn))
+	kept.r.plain = false // it is read from Conn, not from the socket
+	return kept, func() {
+		eventually(t, "the exchange is over", func() bool { return a.inflight.Load() == 0 })
 	}
 }
