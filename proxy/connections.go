@@ -71,8 +71,10 @@ func (k *connections) takeOldest(n int) []*stallConn {
 	slices.SortFunc(idle, func(a, b idler) int { return int(a.since - b.since) })
 	var oldest []*stallConn
 	for _, i := range idle[:min(n, len(idle))] {
-		delete(k.open, i.c)
-		oldest = append(oldest, i.c)
+		if i.c.idleSince.CompareAndSwap(i.since, evicted) {
+			delete(k.open, i.c)
+			oldest = append(oldest, i.c)
+		}
 	}
 	return oldest
 }
@@ -119,9 +121,17 @@ func noteState(nc net.Conn, state http.ConnState) {
 	}
 }
 
-// work is for a connection with a request under way, rest for one that has none any
-// more.
-func (c *stallConn) work() { c.idleSince.Store(0) }
+// evicted is the idleSince of a connection that is being closed to make room.
+const evicted = -1
+
+// work is for a connection with a request under way; false when the connection is
+// being closed, so that nobody may carry the request: its answer would be lost.
+func (c *stallConn) work() bool {
+	since := c.idleSince.Load()
+	return since == 0 || since != evicted && c.idleSince.CompareAndSwap(since, 0)
+}
+
+// rest is for a connection that has no request under way any more.
 func (c *stallConn) rest() { c.idleSince.Store(time.Now().UnixNano()) }
 
 // maxConnections is how many connections there may be to clients, and how many to

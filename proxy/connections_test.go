@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // newCrowdedFront is a front door with room for so many connections of clients, and
@@ -104,6 +107,32 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 	}
 	close(release)
 	hear(t, busy, "main")
+}
+
+// TestRoomOrRequest: a connection is closed to make room or carries a request, and
+// never both.
+func TestRoomOrRequest(t *testing.T) {
+	k := &connections{most: func() int { return 1 }, metrics: NewMetrics(prometheus.NewRegistry()), log: slog.New(slog.DiscardHandler), open: map[*stallConn]struct{}{}}
+	join := func() (*stallConn, bool) {
+		client, server := net.Pipe()
+		t.Cleanup(func() { client.Close(); server.Close() })
+		c := &stallConn{Conn: server, stall: always(0)}
+		return c, k.admit(c)
+	}
+	first, _ := join()
+	second, admitted := join()
+	if !admitted || first.work() {
+		t.Error("a request begins on a connection that is being closed")
+	}
+	if !second.work() {
+		t.Error("no request begins on one that is not")
+	}
+	if _, admitted := join(); admitted {
+		t.Error("a connection with a request was closed")
+	}
+	if second.rest(); !second.work() {
+		t.Error("no second request begins")
+	}
 }
 
 // TestBusyConnectionsStay: while requests are under way on all connections, no

@@ -90,8 +90,7 @@ func (c *h1Conn) wait() bool {
 	if err := c.in.wait(); err != nil || !c.state.CompareAndSwap(waiting, h1Active) {
 		return c.bye()
 	}
-	c.socket.work()
-	return true
+	return c.socket.work() || c.bye()
 }
 
 // decrypt is that of its input.

@@ -353,12 +353,13 @@ func (c *h2Conn) begin(h *h2Head) error {
 		c.noteCut(s.id)
 		return nil
 	}
+	if c.active == 0 && c.counted != nil && !c.counted.work() {
+		return &h2Error{h.stream, h2RefusedStream, "the connection makes room for others"}
+	}
 	c.last = s.id
 	s.begin(h.end)
 	c.streams[s.id] = s
-	if c.active++; c.active == 1 && c.counted != nil {
-		c.counted.work()
-	}
+	c.active++
 	go s.run()
 	return nil
 }

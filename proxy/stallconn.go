@@ -16,7 +16,7 @@ type stallConn struct {
 	stall func() time.Duration
 
 	of        *connections // among which it counts; nil for none
-	idleSince atomic.Int64 // without a request, Unix nanoseconds; 0 while one is under way
+	idleSince atomic.Int64 // without a request, Unix nanoseconds; 0 while one is under way, or evicted
 
 	armed atomic.Int64 // when the deadline was set, Unix nanoseconds; 0 when it is none of ours
 	mu    sync.Mutex   // held while a deadline for writing is set
