@@ -79,7 +79,7 @@ func (b *responseBody) short() bool {
 	if b.inChunk && len(ahead) >= 2 {
 		ahead = ahead[2:] // the CRLF after the data before
 	}
-	if len(ahead) > 0 && ahead[0] == '0' { // the last chunk: up to the end of the trailer
+	if beginsLastChunk(ahead) { // up to the end of the trailer
 		return !bytes.Contains(ahead, []byte("\r\n\r\n"))
 	}
 	end := bytes.IndexByte(ahead, '\n')

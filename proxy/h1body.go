@@ -163,10 +163,17 @@ func (b *h1Body) ready() bool {
 		}
 		ahead = ahead[2:]
 	}
-	if len(ahead) > 0 && ahead[0] == '0' {
+	if beginsLastChunk(ahead) {
 		return bytes.Contains(ahead, []byte("\r\n\r\n"))
 	}
 	return bytes.IndexByte(ahead, '\n') >= 0
+}
+
+// beginsLastChunk says whether what lies ahead can be the last chunk, of size 0, as
+// far as it has come.
+func beginsLastChunk(ahead []byte) bool {
+	size := bytes.TrimLeft(ahead, "0")
+	return len(size) < len(ahead) && (len(size) == 0 || !isHex(size[0]))
 }
 
 // nextChunk reads up to the data of the next chunk; io.EOF at the end of the body.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"io"
 	"math/bits"
 	"net"
 	"time"
@@ -44,6 +45,8 @@ type h1Input struct {
 	kept   *[]byte // where the current request's head lies, untouched until its end
 	// inside is true when TLS may hold bytes that it has decrypted already.
 	inside bool
+	// ended is true when the client has said over TLS that nothing more comes.
+	ended bool
 }
 
 func (in *h1Input) empty() bool { return in.r == in.w }
@@ -146,8 +149,11 @@ func (in *h1Input) release() {
 
 // wait waits for a byte.
 func (in *h1Input) wait() error {
-	if !in.empty() {
+	switch {
+	case !in.empty():
 		return nil
+	case in.ended:
+		return io.EOF
 	}
 	return in.socket.wait()
 }
@@ -168,5 +174,6 @@ func (in *h1Input) decrypt() (ended bool) {
 		putInput(in.buf)
 		in.buf, in.r, in.w = in.kept, len(*in.kept), len(*in.kept)
 	}
-	return err != nil && !timedOut(err)
+	in.ended = err != nil && !timedOut(err)
+	return in.ended
 }

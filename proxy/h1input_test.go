@@ -121,3 +121,81 @@ func TestEmptyLineBehind(t *testing.T) {
 		t.Errorf("%q %v", rest, err)
 	}
 }
+
+// TestCutHead: the answer to a HEAD that does not come whole has no body, also where
+// what came has filled a buffer and was moved to a larger one.
+func TestCutHead(t *testing.T) {
+	f := h1Front(t, oneSite(newBackend(t, "main"), "timeouts: { head: 300ms }\n"), false)
+	c, err := net.Dial("tcp", f.https)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Minute))
+	head := "HEAD /_matrix/x HTTP/1.1\r\nX: "
+	io.WriteString(c, head+strings.Repeat("x", 300-len(head)))
+	time.Sleep(50 * time.Millisecond)
+	io.WriteString(c, strings.Repeat("x", inputs[0].size-300))
+	answer, err := io.ReadAll(c)
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 408 ") || !strings.HasSuffix(string(answer), "\r\n\r\n") {
+		t.Errorf("%q %v", answer, err)
+	}
+}
+
+// TestEndBehindRequest: a client that ends its side of TLS together with a request gets
+// the answer and then the end, though it keeps the connection open.
+func TestEndBehindRequest(t *testing.T) {
+	f := h1Front(t, oneSite(newBackend(t, "main"), ""), true)
+	raw, err := net.Dial("tcp", f.https)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	raw.SetDeadline(time.Now().Add(time.Minute))
+	held := &holding{Conn: raw}
+	c := tls.Client(held, &tls.Config{InsecureSkipVerify: true})
+	if err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	held.back = true
+	io.WriteString(c, "GET /.well-known/nothing HTTP/1.1\r\nHost: matrix.example.com\r\n\r\n")
+	c.CloseWrite()
+	held.send()
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, resp.Body)
+	if !ended(raw) {
+		t.Error("the connection stays")
+	}
+}
+
+// holding is a connection that holds back what is written, to send it at once.
+type holding struct {
+	net.Conn
+	back bool
+	held []byte
+}
+
+func (h *holding) Write(b []byte) (int, error) {
+	if h.back {
+		h.held = append(h.held, b...)
+		return len(b), nil
+	}
+	return h.Conn.Write(b)
+}
+
+func (h *holding) send() {
+	h.Conn.SetDeadline(time.Now().Add(time.Minute)) // CloseWrite has set one that is over
+	h.Conn.Write(h.held)
+}
+
+// TestLastChunk: what begins with zeros need not be the last one.
+func TestLastChunk(t *testing.T) {
+	for ahead, want := range map[string]bool{"": false, "0": true, "000": true, "0\r\n": true, "00;x": true, "01\r\n": false, "00a": false, "10\r\n": false} {
+		if beginsLastChunk([]byte(ahead)) != want {
+			t.Errorf("%q: not %v", ahead, want)
+		}
+	}
+}
