@@ -52,6 +52,7 @@ var owners = map[string][]string{
 	"golang.org/x/net/http/httpguts":      {"configs", "proxy"},
 	"golang.org/x/net/http2":              {"proxy", "cmd"},
 	"golang.org/x/net/idna":               {"configs"},
+	"golang.org/x/sys/unix":               {"proxy"},
 }
 
 // laboratory is the directory that owners does not bind.

@@ -88,23 +88,42 @@ func (c *h2Conn) end(err error) {
 	}
 	c.mu.Unlock()
 	if cw, ok := c.nc.(interface{ CloseWrite() error }); ok && !dead && cw.CloseWrite() == nil {
-		c.linger()
+		c.linger(errors.Is(err, errH2Done))
 	}
 	c.in.free()
 }
 
 // linger reads what the client sent before it knew: a connection that is closed with
-// something unread is reset, and the client may not see why.
-func (c *h2Conn) linger() {
-	_ = c.nc.SetReadDeadline(time.Now().Add(h2Farewell))
+// something unread is reset, and the client may not see why. Nor does a reset leave it
+// the rest of its last answer, so that with one it has as long as it takes of that.
+func (c *h2Conn) linger(answered bool) {
 	b := h2Buffers.lend()
 	defer h2Buffers.takeBack(b)
+	moved, unsent := time.Now(), c.unsent()
+	until := moved.Add(h2Farewell)
 	for left := h2ConnWindow; left > 0; {
+		_ = c.nc.SetReadDeadline(until)
 		n, err := c.nc.Read(*b)
-		if left -= n; err != nil {
+		if left -= n; err == nil {
+			continue
+		}
+		now := time.Now()
+		if n := c.unsent(); n < unsent {
+			moved, unsent = now, n
+		}
+		if !timedOut(err) || !answered || unsent == 0 && now.Sub(moved) >= h2Farewell || now.Sub(moved) >= c.stall() {
 			return
 		}
+		until = now.Add(h2Farewell)
 	}
+}
+
+// unsent is how many bytes the client's system has not taken.
+func (c *h2Conn) unsent() int {
+	if c.counted == nil {
+		return 0
+	}
+	return c.counted.unsent()
 }
 
 // die notes that nothing can be sent any more.
