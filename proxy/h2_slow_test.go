@@ -1,10 +1,15 @@
 package proxy
 
 import (
+	"bufio"
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -288,4 +293,165 @@ func TestNoHeadTimeout(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestH2IdleSlow: a connection whose client still takes the last answer is not idle.
+func TestH2IdleSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size = 60000
+		p := newPeer2(t, func(_ *Request, w Responder) {
+			w.Head(200, nil, size)
+			w.Write(make([]byte, size))
+		}, true)
+		p.conn.own.idle = time.Second
+		p.greet()
+		p.ask(1, true)
+		total := 0
+		for b := make([]byte, 1000); ; time.Sleep(100 * time.Millisecond) {
+			n, err := p.nc.Read(b)
+			if total += n; err != nil {
+				break
+			}
+		}
+		if total < size {
+			t.Errorf("%d bytes of an answer of %d", total, size)
+		}
+	})
+}
+
+// TestH2Padding: what padding takes of a stream's window is given back.
+func TestH2Padding(t *testing.T) {
+	p := open2(t, func(r *Request, w Responder) {
+		io.Copy(io.Discard, r.Body)
+		answers200(r, w)
+	})
+	p.ask(1, false)
+	for range h2StreamWindow / 4 / 256 {
+		p.framer.WriteDataPadded(1, false, []byte{}, make([]byte, 255))
+	}
+	p.expect(fmt.Sprintf("window 1 %d", h2StreamWindow/4))
+}
+
+// TestH2ManyCut: all streams may be ended at once, and what is still on its way of
+// each is nobody's fault.
+func TestH2ManyCut(t *testing.T) {
+	var release sync.WaitGroup
+	release.Add(1)
+	p := open2(t, func(r *Request, w Responder) {
+		release.Wait()
+		answers200(r, w)
+	})
+	for i := range uint32(h2Streams) {
+		p.ask(2*i+1, false)
+	}
+	release.Done()
+	resets := map[string]int{}
+	for i := range uint32(h2Streams) {
+		resets[fmt.Sprintf("reset %d NO_ERROR", 2*i+1)] = 1
+	}
+	p.expectAll(resets)
+	for i := range uint32(h2Streams) {
+		p.framer.WriteData(2*i+1, false, []byte("x"))
+	}
+	p.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndStream: true, EndHeaders: true, BlockFragment: p.compress("x", "y")})
+	p.framer.WritePing(false, [8]byte{1})
+	for {
+		select {
+		case f, ok := <-p.frames:
+			if !ok || strings.HasPrefix(f.text, "reset") || strings.HasPrefix(f.text, "goaway") {
+				t.Fatalf("%q", f.text)
+			}
+			if f.text == "pong" {
+				return
+			}
+		case <-time.After(time.Minute):
+			t.Fatal("nothing comes")
+		}
+	}
+}
+
+// TestH2Answered: whoever has the whole answer may ask for something else, though the
+// server is not done with the request.
+func TestH2Answered(t *testing.T) {
+	var over sync.WaitGroup
+	over.Add(1)
+	defer over.Done()
+	p := open2(t, func(r *Request, w Responder) {
+		w.Head(200, nil, 2)
+		w.Write([]byte("ok"))
+		w.(interface{ Flush() error }).Flush()
+		over.Wait()
+	})
+	for i := range uint32(2 * h2Streams) {
+		p.ask(2*i+1, true)
+		p.expect(fmt.Sprintf("data %d 2 end", 2*i+1))
+	}
+	p.ask(4*h2Streams+1, true) // there is a bound all the same
+	p.expect(fmt.Sprintf("reset %d REFUSED_STREAM", 4*h2Streams+1))
+}
+
+// TestH2FramesOfHead: a head that limits.head allows is not in too many pieces.
+func TestH2FramesOfHead(t *testing.T) {
+	p := newPeer2(t, answers200, false)
+	p.conn.own.maxHead = 4 << 20
+	p.conn.dec.SetMaxStringLength(8 << 20)
+	p.greet()
+	p.ask(1, true, "x", strings.Repeat("\xff", 3<<20))
+	p.expect("headers 1 200")
+}
+
+// TestH2DrainUnsent: who takes the last answer slowly out of the kernel's hands gets
+// all of it, though it tells the server meanwhile that it has room again: a connection
+// that is closed by then would be reset.
+func TestH2DrainUnsent(t *testing.T) {
+	const size = 200000
+	main := newBackend(t, "main")
+	main.answers(func(w net.Conn, _ *bufio.Reader, _ seen) bool {
+		fmt.Fprintf(w, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size))
+		return true
+	})
+	f := h1Front(t, oneSite(main, ""), true)
+	small := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
+	}}
+	c, err := tls.DialWithDialer(&small, "tcp", f.https, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Minute))
+	io.WriteString(c, http2.ClientPreface)
+	framer := http2.NewFramer(c, c)
+	framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 2 * size})
+	framer.WriteWindowUpdate(0, 2*size)
+	var block bytes.Buffer
+	enc := hpack.NewEncoder(&block)
+	for _, field := range []hpack.HeaderField{{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "https"},
+		{Name: ":authority", Value: "matrix.example.com"}, {Name: ":path", Value: "/_matrix/x"}} {
+		enc.WriteField(field)
+	}
+	framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndStream: true, EndHeaders: true, BlockFragment: block.Bytes()})
+	eventually(t, "the answer is on its way", func() bool { n, _ := main.count(); return n == 1 })
+	time.Sleep(300 * time.Millisecond)
+	stopped := f.stopping(30 * time.Second)
+	time.Sleep(3 * h2Farewell)
+	total := 0
+	for i := 0; ; i++ {
+		if i < 4 {
+			framer.WriteWindowUpdate(0, 1000)
+			time.Sleep(h2Farewell / 2)
+		}
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			break
+		}
+		if data, ok := frame.(*http2.DataFrame); ok {
+			total += len(data.Data())
+		}
+	}
+	if total != size {
+		t.Errorf("%d bytes of an answer of %d", total, size)
+	}
+	c.Close()
+	within(t, time.Minute, "the server has stopped", stopped)
 }

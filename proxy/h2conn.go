@@ -49,6 +49,7 @@ type h2Conn struct {
 	mu       sync.Mutex
 	streams  map[uint32]*h2Stream // of requests being served
 	active   int                  // requests being served, also those of streams that were reset
+	answered int                  // those of them whose streams both sides have ended
 	last     uint32               // the highest stream begun
 	seen     uint32               // the highest stream that the client spoke of
 	cut      []uint32             // streams that were ended here first, the last few, in a ring
@@ -186,6 +187,7 @@ func (c *h2Conn) readFrame() error {
 		return &h2Error{code: h2ProtocolError, why: "something inside a head"}
 	case f.kind == h2Data:
 		c.in.took(h2FrameHead)
+		c.by = time.Time{} // what comes next has its own time
 		return c.readData(f)
 	}
 	if b, err = c.in.next(h2FrameHead + f.length); err != nil {
@@ -193,7 +195,7 @@ func (c *h2Conn) readFrame() error {
 	}
 	err = c.handle(f, b[h2FrameHead:h2FrameHead+f.length])
 	if c.in.took(h2FrameHead + f.length); !c.head.open {
-		c.by = time.Time{} // what comes next has its own time
+		c.by = time.Time{}
 	}
 	return err
 }
@@ -253,8 +255,8 @@ func (c *h2Conn) noteCut(stream uint32) {
 	c.cuts++
 }
 
-// h2Cuts is how many of these are remembered. A frame of an older one is answered
-// with another RST_STREAM.
-const h2Cuts = 64
+// h2Cuts is how many of these are remembered: all may be ended at once. A frame of an
+// older one is answered with another RST_STREAM.
+const h2Cuts = h2Streams
 
 func (c *h2Conn) wasCut(stream uint32) bool { return slices.Contains(c.cut, stream) }

@@ -49,7 +49,7 @@ func (c *h2Conn) readData(f h2Frame) error {
 
 // admit checks a DATA frame of n bytes and so much padding before its bytes are
 // read.
-func (c *h2Conn) admit(f h2Frame, n, padding int) error {
+func (c *h2Conn) admit(f h2Frame, n, padding int) (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f.stream == 0 || f.stream > c.seen || f.stream%2 == 0 {
@@ -68,7 +68,6 @@ func (c *h2Conn) admit(f h2Frame, n, padding int) error {
 	}
 	c.owe(padding)
 	s.room -= int64(n + padding)
-	s.owed += padding
 	s.got += int64(n)
 	switch {
 	case s.room < 0:
@@ -76,9 +75,12 @@ func (c *h2Conn) admit(f h2Frame, n, padding int) error {
 	case s.req.Length >= 0 && s.got > s.req.Length:
 		return &h2Error{f.stream, h2ProtocolError, "a body longer than declared"}
 	case n == 0 && !f.has(h2EndStream):
-		return c.spendLocked(1)
+		err = c.spendLocked(1)
 	}
-	return nil
+	if s.owe(padding) {
+		c.writeSoon()
+	}
+	return err
 }
 
 // store keeps a piece of a body for whoever serves the request.
@@ -106,6 +108,7 @@ func (c *h2Conn) endBody(stream uint32, trailer Header) error {
 		return &h2Error{stream, h2ProtocolError, "a body shorter than declared"}
 	}
 	s.remote, s.trailer = true, trailer
+	s.noteEnd()
 	s.wakeReader()
 	return nil
 }

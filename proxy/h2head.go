@@ -13,7 +13,8 @@ const (
 	// bytes more than it is long (RFC 9113, section 6.5.2), and net/http's server
 	// allows for ten.
 	h2HeadRoom = 10 * 32
-	// h2Continuations is how many frames may continue a head (CVE-2023-45288).
+	// h2Continuations is how many frames may continue a head (CVE-2023-45288), beyond
+	// those that limits.head needs.
 	h2Continuations = 128
 )
 
@@ -130,7 +131,7 @@ func (c *h2Conn) takeContinuation(f h2Frame, p []byte) error {
 	if !h.open {
 		return &h2Error{code: h2ProtocolError, why: "the continuation of nothing"}
 	}
-	if h.frames++; h.frames > h2Continuations {
+	if h.frames++; h.frames > h2Continuations+2*c.own.maxHead/h2FrameSize {
 		return &h2Error{code: h2EnhanceYourCalm, why: "a head in too many pieces"}
 	}
 	return c.decode(p, f.has(h2EndHeaders))
@@ -346,7 +347,7 @@ func (c *h2Conn) begin(h *h2Head) error {
 	h.req = nil
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.active >= h2Streams {
+	if c.active-c.answered >= h2Streams || c.active >= 2*h2Streams {
 		return &h2Error{h.stream, h2RefusedStream, "too many requests at a time"}
 	}
 	if c.leaving == h2Closes { // while the head came; GOAWAY has told the client so

@@ -49,6 +49,7 @@ type h2Stream struct {
 	writable     h2Wait
 	sendsData    bool // what writable waits for
 	queued       bool // in c.queue
+	answered     bool // counted in c.answered
 }
 
 var (
@@ -102,6 +103,16 @@ func (s *h2Stream) free() {
 
 // ended says whether nothing more is to come from either side.
 func (s *h2Stream) ended() bool { return s.local && s.remote }
+
+// noteEnd is called when one side has ended its part. Once both have, the stream does
+// not count any more among those that a client may have open (RFC 9113, section 5.1.2),
+// though whoever serves it has still to find that out. One that was reset does.
+func (s *h2Stream) noteEnd() {
+	if s.ended() && s.gone == nil && !s.answered {
+		s.answered = true
+		s.c.answered++
+	}
+}
 
 // serve carries the request, in a goroutine of its own.
 func (s *h2Stream) serve() {
@@ -164,6 +175,9 @@ func (s *h2Stream) finish() {
 	s.forgetBody()
 	s.afterGone = nil
 	delete(c.streams, s.id)
+	if s.answered {
+		c.answered--
+	}
 	if c.active--; c.active == 0 {
 		c.rest()
 	}
@@ -290,13 +304,22 @@ func (b *h2Body) Read(p []byte) (int, error) {
 func (s *h2Stream) take(p []byte) int {
 	n := s.unread.take(p)
 	s.c.owe(n)
-	if s.owed += n; s.owed >= h2StreamWindow/4 && !s.remote {
-		s.c.put(appendNumberFrame(s.c.output(), h2WindowUpdate, s.id, uint32(s.owed)))
-		s.room += int64(s.owed)
-		s.owed = 0
+	if s.owe(n) {
 		s.c.push()
 	}
 	return n
+}
+
+// owe notes that n bytes of the stream's window are free again, and says whether
+// there is something to write: the client hears of it when they are many.
+func (s *h2Stream) owe(n int) bool {
+	if s.owed += n; s.owed < h2StreamWindow/4 || s.remote {
+		return false
+	}
+	s.c.put(appendNumberFrame(s.c.output(), h2WindowUpdate, s.id, uint32(s.owed)))
+	s.room += int64(s.owed)
+	s.owed = 0
+	return true
 }
 
 // stopBody is Request.StopBody.
@@ -354,6 +377,7 @@ func (s *h2Stream) Head(status int, h Header, length int64) {
 		s.left = 0
 	}
 	c.appendHead(s.id, status, h, declared, s.local)
+	s.noteEnd()
 }
 
 // Write implements Responder.
@@ -377,6 +401,7 @@ func (s *h2Stream) Write(p []byte) (n int, err error) {
 			m = int(min(int64(m), s.left))
 			if s.left -= int64(m); s.left == 0 {
 				flags, s.local = h2EndStream, true
+				s.noteEnd()
 			}
 		}
 		c.put(append(appendFrame(c.output(), m, h2Data, flags, s.id), p[:m]...))

@@ -273,6 +273,9 @@ func (c *h2Conn) tick(now time.Time) error {
 	case !c.by.IsZero():
 		c.arm(c.by)
 	case c.active == 0:
+		if c.writing || c.out != nil { // the last answer is on its way
+			c.idle = now
+		}
 		until := c.idle.Add(c.own.idle)
 		if c.own.idle <= 0 {
 			until = now.Add(h2Silence)
