@@ -70,7 +70,10 @@ func (k *connections) takeOldest(n int) []*stallConn {
 	}
 	slices.SortFunc(idle, func(a, b idler) int { return int(a.since - b.since) })
 	var oldest []*stallConn
-	for _, i := range idle[:min(n, len(idle))] {
+	for _, i := range idle {
+		if len(oldest) == n {
+			break
+		}
 		if i.c.idleSince.CompareAndSwap(i.since, evicted) {
 			delete(k.open, i.c)
 			oldest = append(oldest, i.c)
@@ -126,6 +129,7 @@ const evicted = -1
 
 // work is for a connection with a request under way; false when the connection is
 // being closed, so that nobody may carry the request: its answer would be lost.
+// net/http's server, which says so when it has begun already, cannot be kept from it.
 func (c *stallConn) work() bool {
 	since := c.idleSince.Load()
 	return since == 0 || since != evicted && c.idleSince.CompareAndSwap(since, 0)

@@ -196,28 +196,14 @@ func (c *h1Conn) readHead(h *h1Head) error {
 			c.setDeadline(after(c.own.head))
 			c.armed = time.Time{}
 		}
-		if err := c.readOn(h); err != nil {
-			return err
+		was := c.in.buf
+		if err := c.in.more(); err != nil {
+			return c.cutHead(h, err)
+		}
+		if was != nil && c.in.buf != was {
+			h.begin() // its strings are where it was
 		}
 	}
-}
-
-// readOn reads more of a head. Where what has come of it moves to a larger buffer, it
-// begins anew.
-func (c *h1Conn) readOn(h *h1Head) error {
-	was := c.in.buf
-	err := c.in.more()
-	if err != nil {
-		err = c.cutHead(h, err)
-	}
-	if was == nil || c.in.buf == was {
-		return err
-	}
-	h.begin() // its strings are where it was
-	if err != nil {
-		_, _ = h.read(c.in.peek()) // refuse looks at the method
-	}
-	return err
 }
 
 // cutHead is what becomes of a head that does not come whole. An empty line behind the
@@ -236,7 +222,7 @@ func (c *h1Conn) refuse(h *h1Head, err error) bool {
 		return c.bye()
 	}
 	c.own.log.Debug("connection", "detail", "request refused: "+r.text, "status", r.status, "client", c.own.proxy.shown(c.peer))
-	if _, err := c.nc.Write(r.answer(h.method == "HEAD")); err != nil {
+	if _, err := c.nc.Write(r.answer(h.bodyless)); err != nil {
 		return c.bye()
 	}
 	return c.linger()

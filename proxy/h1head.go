@@ -51,6 +51,9 @@ type h1Head struct {
 	chunked bool
 	close   bool // the client wants the connection closed
 	expects bool // to be asked for the body
+	// bodyless is true when the answer has no body. refuse must not look at the
+	// method, which may have moved with a head that is cut off.
+	bodyless bool
 
 	at      int // where the next line begins
 	seen    int // up to where there is no further line's end
@@ -120,6 +123,7 @@ func (h *h1Head) requestLine(line []byte) error {
 		return errLine
 	}
 	h.method, h.target, h.lined = view(line[:blank]), view(line[blank+1:version]), true
+	h.bodyless = h.method == "HEAD"
 	if !isToken(h.method) || !visible(h.target) {
 		return errLine
 	}

@@ -49,7 +49,7 @@ func (c *h2Conn) readData(f h2Frame) error {
 
 // admit checks a DATA frame of n bytes and so much padding before its bytes are
 // read.
-func (c *h2Conn) admit(f h2Frame, n, padding int) (err error) {
+func (c *h2Conn) admit(f h2Frame, n, padding int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f.stream == 0 || f.stream > c.seen || f.stream%2 == 0 {
@@ -74,13 +74,16 @@ func (c *h2Conn) admit(f h2Frame, n, padding int) (err error) {
 		return &h2Error{f.stream, h2FlowControlError, "more than the stream's window"}
 	case s.req.Length >= 0 && s.got > s.req.Length:
 		return &h2Error{f.stream, h2ProtocolError, "a body longer than declared"}
-	case n == 0 && !f.has(h2EndStream):
-		err = c.spendLocked(1)
+	case f.has(h2EndStream):
+		return nil
 	}
 	if s.owe(padding) {
 		c.writeSoon()
 	}
-	return err
+	if n == 0 {
+		return c.spendLocked(1)
+	}
+	return nil
 }
 
 // store keeps a piece of a body for whoever serves the request.

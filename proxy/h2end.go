@@ -82,13 +82,16 @@ func (c *h2Conn) end(err error) {
 		c.writing = false
 	}
 	dead := c.dead
+	answered := errors.Is(err, errH2Done) && time.Since(c.idle) < c.stall() // or the client took the answer, or is gone
 	if c.out != nil {
 		h2Outputs.takeBack(c.out)
 		c.out = nil
 	}
 	c.mu.Unlock()
-	if cw, ok := c.nc.(interface{ CloseWrite() error }); ok && !dead && cw.CloseWrite() == nil {
-		c.linger(errors.Is(err, errH2Done))
+	if cw, ok := c.nc.(interface{ CloseWrite() error }); ok && !dead {
+		if err := cw.CloseWrite(); err == nil || answered && timedOut(err) {
+			c.linger(answered)
+		}
 	}
 	c.in.free()
 }
@@ -111,7 +114,11 @@ func (c *h2Conn) linger(answered bool) {
 		if n := c.unsent(); n < unsent {
 			moved, unsent = now, n
 		}
-		if !timedOut(err) || !answered || unsent == 0 && now.Sub(moved) >= h2Farewell || now.Sub(moved) >= c.stall() {
+		limit := h2Farewell
+		if unsent > 0 {
+			limit = c.stall()
+		}
+		if !timedOut(err) || !answered || now.Sub(moved) >= limit {
 			return
 		}
 		until = now.Add(h2Farewell)

@@ -108,7 +108,7 @@ func (s *h2Stream) ended() bool { return s.local && s.remote }
 // not count any more among those that a client may have open (RFC 9113, section 5.1.2),
 // though whoever serves it has still to find that out. One that was reset does.
 func (s *h2Stream) noteEnd() {
-	if s.ended() && s.gone == nil && !s.answered {
+	if s.ended() {
 		s.answered = true
 		s.c.answered++
 	}
