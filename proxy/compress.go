@@ -75,7 +75,7 @@ func (x *exchange) ambient() bool {
 // sections 5.2.1.6 and 5.2.2.6).
 func noTransform(h Header) bool {
 	for _, f := range h {
-		if len(f.Name) == len("Cache-Control") && strings.EqualFold(f.Name, "Cache-Control") && hasToken(f.Value, "no-transform") {
+		if sameToken(f.Name, "Cache-Control") && hasToken(f.Value, "no-transform") {
 			return true
 		}
 	}
@@ -193,7 +193,7 @@ func kindOf(contentType string) media {
 func varying(h Header) Header {
 	at := -1
 	for i, f := range h {
-		if len(f.Name) != len("Vary") || !strings.EqualFold(f.Name, "Vary") {
+		if !sameToken(f.Name, "Vary") {
 			continue
 		}
 		if hasToken(f.Value, "Accept-Encoding") || hasToken(f.Value, "*") {

@@ -177,6 +177,18 @@ func (f *front) rawConn(address string, protocols ...string) net.Conn {
 	return c
 }
 
+// plainConn is a connection without TLS.
+func (f *front) plainConn(address string) net.Conn {
+	f.t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	c.SetDeadline(time.Now().Add(time.Minute))
+	f.t.Cleanup(func() { c.Close() })
+	return c
+}
+
 // seen is a request as a back end received it.
 type seen struct {
 	line  string // the request line

@@ -132,12 +132,7 @@ func TestH1Refusals(t *testing.T) {
 // TestPlainOnTLS: a request without TLS where TLS is spoken is told so.
 func TestPlainOnTLS(t *testing.T) {
 	f := h1Front(t, oneSite(newBackend(t, "main"), ""), true)
-	c, err := net.Dial("tcp", f.https)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(60 * time.Second))
+	c := f.plainConn(f.https)
 	io.WriteString(c, "GET / HTTP/1.1\r\nHost: matrix.example.com\r\n\r\n")
 	if text, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(text), "HTTP/1.0 400 ") {
 		t.Errorf("%q %v", text, err)

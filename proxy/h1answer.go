@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 )
@@ -143,7 +142,7 @@ func (t *h1Turn) Head(status int, h Header, length int64) {
 	b = append(b, statusLine(status)...)
 	dated := false
 	for _, f := range h {
-		dated = dated || len(f.Name) == len("Date") && strings.EqualFold(f.Name, "Date")
+		dated = dated || sameToken(f.Name, "Date")
 		b = appendField(b, f.Name, f.Value)
 	}
 	if !dated {

@@ -126,12 +126,7 @@ func TestEmptyLineBehind(t *testing.T) {
 // what came has filled a buffer and was moved to a larger one.
 func TestCutHead(t *testing.T) {
 	f := h1Front(t, oneSite(newBackend(t, "main"), "timeouts: { head: 300ms }\n"), false)
-	c, err := net.Dial("tcp", f.https)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(time.Minute))
+	c := f.plainConn(f.https)
 	head := "HEAD /_matrix/x HTTP/1.1\r\nX: "
 	io.WriteString(c, head+strings.Repeat("x", 300-len(head)))
 	time.Sleep(50 * time.Millisecond)
@@ -146,12 +141,7 @@ func TestCutHead(t *testing.T) {
 // the answer and then the end, though it keeps the connection open.
 func TestEndBehindRequest(t *testing.T) {
 	f := h1Front(t, oneSite(newBackend(t, "main"), ""), true)
-	raw, err := net.Dial("tcp", f.https)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer raw.Close()
-	raw.SetDeadline(time.Now().Add(time.Minute))
+	raw := f.plainConn(f.https)
 	held := &holding{Conn: raw}
 	c := tls.Client(held, &tls.Config{InsecureSkipVerify: true})
 	if err := c.Handshake(); err != nil {

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -312,7 +311,7 @@ func (c *h2Conn) appendHead(stream uint32, status int, h Header, length int64, e
 	}
 	dated := status < 200
 	for _, f := range h {
-		if len(f.Name) == len("date") && strings.EqualFold(f.Name, "date") {
+		if sameToken(f.Name, "date") {
 			dated = true
 		}
 		b = c.enc.field(b, f)

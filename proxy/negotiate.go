@@ -51,7 +51,7 @@ type weights struct {
 func acceptedCoding(h Header) coding {
 	var w weights
 	for _, f := range h {
-		if len(f.Name) == len("Accept-Encoding") && strings.EqualFold(f.Name, "Accept-Encoding") {
+		if sameToken(f.Name, "Accept-Encoding") {
 			if w.items == 0 {
 				w.of, w.rest = [codings]int{-1, -1, -1, -1}, -1
 			}
